@@ -1,0 +1,1 @@
+"""The five architectures, in PyTorch."""

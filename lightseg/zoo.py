@@ -1,0 +1,260 @@
+"""The models lightseg knows, declared once, and `create_model`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+from torch import Tensor, nn
+
+from lightseg.errors import UnknownName
+from lightseg.models.c3net import (
+    UPSTREAM_C3NET,
+    UPSTREAM_C3NETV2,
+    UPSTREAM_EXTREMEC3NET,
+    C3Net,
+    C3NetV2,
+    ExtremeC3Net,
+)
+from lightseg.models.sinet import UPSTREAM_SINET, UPSTREAM_SINET_CITYSCAPES, SINet, SINetCityscapes
+from lightseg.spec import CITYSCAPES, PORTRAIT, Figure, ModelSpec, Preprocess, Weights
+from lightseg.weights import load_named, load_path, random_weights
+
+EXT_PORTRAIT = "https://raw.githubusercontent.com/clovaai/ext_portrait_segmentation/9bc1bad/result/"
+C3_SINET = "https://raw.githubusercontent.com/clovaai/c3_sinet/dd91638/result/"
+MIT = "MIT, Copyright (c) 2019-present NAVER Corp."
+SINET_PAPER = "Park et al., WACV 2020"
+EXTREME_PAPER = "Park et al., arXiv:1908.03093"
+C3_README = "clovaai/c3_sinet README"
+NO_DECONV = "counts a doubled convolution and half of the batch-norm elements and leaves out transposed convolutions"
+
+
+def _scaled(order_mean: tuple[float, float, float], std: tuple[float, float, float]) -> Preprocess:
+    """The authors' ((v − mean) / std) / 255 on BGR pixels, written as one division."""
+    return Preprocess("BGR", order_mean, cast(tuple[float, float, float], tuple(s * 255 for s in std)))
+
+
+EG1800_INPUT = _scaled((107.304565, 115.69884, 132.35703), (63.97182, 65.1337, 68.29726))
+CITY_INPUT = _scaled((72.3923, 82.9089, 73.1584), (45.3192, 46.1529, 44.9148))
+IMAGENET_INPUT = Preprocess(
+    "RGB", (0.485 * 255, 0.456 * 255, 0.406 * 255), (0.229 * 255, 0.224 * 255, 0.225 * 255)
+)
+
+SINET_SPEC = ModelSpec(
+    name="sinet",
+    task="portrait",
+    build=SINet,
+    input_size=(224, 224),
+    multiple=32,
+    output_stride=1,
+    channels=2,
+    labels=PORTRAIT,
+    params=86_910,
+    macs=63_870_448,
+    published={
+        "params": Figure(0.087e6, "parameters", SINET_PAPER),
+        "macs": Figure(0.064e9, "MACs", SINET_PAPER, "printed as FLOPs; they are MACs"),
+    },
+    upstream_names=UPSTREAM_SINET,
+    weights=(
+        Weights(
+            tag="clova",
+            file="clova_sinet_portrait.pth",
+            sha256="d164a9643c6e6765fc6dd4ec73f6018ad2526c21336911b4484715f33e6981a4",
+            licence=MIT,
+            origin="the authors, on EG1800 and their own portraits",
+            preprocess=EG1800_INPUT,
+            url=EXT_PORTRAIT + "SINet/SINet.pth",
+            figures={"iou": Figure(95.2, "%", f"{SINET_PAPER}, EG1800 test, mean per-image IoU of the person")},
+        ),
+    ),
+)
+
+EXTREMEC3NET_SPEC = ModelSpec(
+    name="extremec3net",
+    task="portrait",
+    build=ExtremeC3Net,
+    input_size=(224, 224),
+    multiple=4,
+    output_stride=1,
+    channels=1,
+    labels=PORTRAIT,
+    params=37_738,
+    macs=127_766_912,
+    published={
+        "params": Figure(0.038e6, "parameters", EXTREME_PAPER),
+        "macs": Figure(0.128e9, "MACs", EXTREME_PAPER, "printed as FLOPs; they are MACs"),
+    },
+    upstream_names=UPSTREAM_EXTREMEC3NET,
+    weights=(
+        Weights(
+            tag="clova",
+            file="clova_extremec3net_portrait.pth",
+            sha256="52ff1681c7f65899f203106a64562c3a709172f3a65aa1ad5bef7bb9a22a39db",
+            licence=MIT,
+            origin="the authors, on EG1800 and their own portraits",
+            preprocess=EG1800_INPUT,
+            url=EXT_PORTRAIT + "ExtremeC3/ExtremeC3.pth",
+            figures={"iou": Figure(94.98, "%", f"{EXTREME_PAPER}, EG1800 test, mean per-image IoU of the person")},
+        ),
+    ),
+)
+
+C3NET_SPEC = ModelSpec(
+    name="c3net",
+    task="street",
+    build=C3Net,
+    input_size=(512, 1024),
+    multiple=8,
+    output_stride=1,
+    channels=20,
+    labels=CITYSCAPES,
+    params=191_614,
+    macs=3_050_831_872,
+    published={
+        "params": Figure(0.19e6, "parameters", C3_README),
+        "macs": Figure(3.15e9, "MACs", C3_README, f"printed as FLOPs; {NO_DECONV}"),
+    },
+    upstream_names=UPSTREAM_C3NET,
+    weights=(
+        Weights(
+            tag="clova",
+            file="clova_c3net_cityscapes.pth",
+            sha256="4f80e0f059e8ca77d0d1029fc66d7f0143ab03e950c2a5550d879cda8cd965a3",
+            licence=MIT,
+            origin="the authors, on Cityscapes",
+            preprocess=CITY_INPUT,
+            url=C3_SINET + "C3Net/C3Net_setting2.pth",
+            figures={
+                "miou_val": Figure(66.87, "%", f"{C3_README}, Cityscapes val"),
+                "miou_test": Figure(64.78, "%", f"{C3_README}, Cityscapes test"),
+            },
+        ),
+    ),
+)
+
+C3NETV2_SPEC = ModelSpec(
+    name="c3netv2",
+    task="street",
+    build=C3NetV2,
+    input_size=(512, 1024),
+    multiple=8,
+    output_stride=1,
+    channels=20,
+    labels=CITYSCAPES,
+    params=187_378,
+    macs=2_292_056_064,
+    published={
+        "params": Figure(0.18e6, "parameters", C3_README),
+        "macs": Figure(2.66e9, "MACs", C3_README, f"printed as FLOPs; {NO_DECONV}"),
+    },
+    upstream_names=UPSTREAM_C3NETV2,
+    weights=(
+        Weights(
+            tag="clova",
+            file="clova_c3netv2_cityscapes.pth",
+            sha256="45e2aeeb4ae513746a98a9dd4e59bcf578a614baa9a9e2a97ef6bc9927d235c6",
+            licence=MIT,
+            origin="the authors, on Cityscapes",
+            preprocess=CITY_INPUT,
+            url=C3_SINET + "C3NetV2/C3NetV2_setting1.pth",
+            figures={
+                "miou_val": Figure(66.28, "%", f"{C3_README}, Cityscapes val"),
+                "miou_test": Figure(65.48, "%", f"{C3_README}, Cityscapes test"),
+            },
+        ),
+    ),
+)
+
+SINET_CITYSCAPES_SPEC = ModelSpec(
+    name="sinet_cityscapes",
+    task="street",
+    build=SINetCityscapes,
+    input_size=(1024, 2048),
+    multiple=128,
+    output_stride=2,
+    channels=19,
+    labels=CITYSCAPES,
+    params=119_418,
+    macs=1_388_884_473,
+    published={
+        "params": Figure(0.12e6, "parameters", C3_README),
+        "macs": Figure(1.22e9, "MACs", C3_README, f"printed as FLOPs; {NO_DECONV}"),
+    },
+    upstream_names=UPSTREAM_SINET_CITYSCAPES,
+    weights=(
+        Weights(
+            tag="clova",
+            file="clova_sinet_cityscapes.pth",
+            sha256="aecc10ab0d8d7b0c3dd86569fc3a3b91b3bd72ca485f96319afb3ef591558dcc",
+            licence=MIT,
+            origin="the authors, on Cityscapes",
+            preprocess=IMAGENET_INPUT,
+            url=C3_SINET + "SINet/SINet.pth",
+            figures={
+                "miou_val": Figure(68.22, "%", f"{C3_README}, Cityscapes val"),
+                "miou_test": Figure(66.46, "%", f"{C3_README}, Cityscapes test"),
+            },
+        ),
+    ),
+)
+
+MODELS: dict[str, ModelSpec] = {
+    spec.name: spec for spec in (SINET_SPEC, EXTREMEC3NET_SPEC, C3NET_SPEC, C3NETV2_SPEC, SINET_CITYSCAPES_SPEC)
+}
+
+
+class SegmentationModel(nn.Module):
+    """A network with the facts that travel with it.
+
+    Call it on an N×3×H×W float32 tensor, preprocessed as ``weights.preprocess`` says; it returns
+    N×``spec.channels``×H/s×W/s logits with s = ``spec.output_stride``.
+    """
+
+    def __init__(self, spec: ModelSpec, weights: Weights, net: nn.Module) -> None:
+        super().__init__()
+        self.spec, self.weights, self.net = spec, weights, net
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.net(x))
+
+    @property
+    def name(self) -> str:
+        """``model-tag``, as artifacts are called."""
+        return f"{self.spec.name}-{self.weights.tag}"
+
+
+def find_spec(name: str) -> ModelSpec:
+    if name not in MODELS:
+        raise UnknownName("model", name, MODELS)
+    return MODELS[name]
+
+
+def find_weights(spec: ModelSpec, tag: str) -> Weights:
+    known = {w.tag: w for w in spec.weights}
+    if tag not in known:
+        raise UnknownName(f"weights of {spec.name}", tag, [*known, "random"])
+    return known[tag]
+
+
+def create_model(name: str, weights: str | Path | None = None, seed: int = 0) -> SegmentationModel:
+    """A model in evaluation mode, from ``"sinet"`` (default weights) or ``"sinet.clova"`` (named ones).
+
+    ``weights`` is a tag, the path of a weights file, or ``"random"`` (seeded; architecture only).
+    Denormal parameters are set to zero, which changes no output bit and makes x86 inference 2–3 times faster.
+
+    Errors: `UnknownName`; `WeightsError` where the file is missing, corrupt, foreign or of another model.
+    """
+    arch, _, tag = name.partition(".")
+    spec = find_spec(arch)
+    wanted = weights if weights is not None else (tag or spec.weights[0].tag)
+    if wanted == "random":
+        record, state = random_weights(spec, IMAGENET_INPUT, seed)
+    elif isinstance(wanted, Path) or any(c in wanted for c in "/\\") or wanted.endswith((".pth", ".safetensors")):
+        record, state = load_path(spec, Path(wanted))
+    else:
+        record = find_weights(spec, wanted)
+        state = load_named(spec, record)
+    net = spec.build()
+    net.load_state_dict(state, strict=True)
+    return SegmentationModel(spec, record, net).eval()
