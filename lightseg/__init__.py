@@ -1,8 +1,8 @@
 """lightseg: the smallest segmentation networks, exported with proof and measured honestly.
 
-    >>> from lightseg import create_model
-    >>> from lightseg.export import export, verify
-    >>> artifact = export(create_model("sinet"), to="tflite")
+>>> from lightseg import create_model
+>>> from lightseg.export import export, verify
+>>> artifact = export(create_model("sinet"), to="tflite")
 """
 
 from __future__ import annotations

@@ -162,7 +162,9 @@ def without_denormals(state: Mapping[str, Tensor]) -> State:
 
 def _described(spec: ModelSpec, facts: dict[str, object], path: Path, digest: str) -> Weights:
     if facts["model"] != spec.name:
-        raise WeightsError(f"{path} holds weights of {facts['model']}, not of {spec.name}; use --model {facts['model']}")
+        raise WeightsError(
+            f"{path} holds weights of {facts['model']}, not of {spec.name}; use --model {facts['model']}"
+        )
     data: dict[str, dict[str, float | str]] = facts["figures"]  # type: ignore[assignment]
     return Weights(
         tag=str(facts["tag"]),
@@ -182,7 +184,7 @@ def _read(path: Path) -> tuple[State, dict[str, str]]:
             from safetensors import safe_open
 
             with safe_open(path, framework="pt") as file:
-                return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})
+                return {k: file.get_tensor(k) for k in list(file.keys())}, dict(file.metadata() or {})
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpicklers raise a dozen types on a damaged file
         raise WeightsError(

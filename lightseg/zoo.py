@@ -36,9 +36,7 @@ def _scaled(order_mean: tuple[float, float, float], std: tuple[float, float, flo
 
 EG1800_INPUT = _scaled((107.304565, 115.69884, 132.35703), (63.97182, 65.1337, 68.29726))
 CITY_INPUT = _scaled((72.3923, 82.9089, 73.1584), (45.3192, 46.1529, 44.9148))
-IMAGENET_INPUT = Preprocess(
-    "RGB", (0.485 * 255, 0.456 * 255, 0.406 * 255), (0.229 * 255, 0.224 * 255, 0.225 * 255)
-)
+IMAGENET_INPUT = Preprocess("RGB", (0.485 * 255, 0.456 * 255, 0.406 * 255), (0.229 * 255, 0.224 * 255, 0.225 * 255))
 
 SINET_SPEC = ModelSpec(
     name="sinet",

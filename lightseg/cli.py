@@ -1,0 +1,100 @@
+"""What all commands share: how they end, and the words they use."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightseg.errors import LightsegError
+
+Main = Callable[[argparse.Namespace], int | None]
+
+
+def run(parser: argparse.ArgumentParser, main: Main, argv: Sequence[str] | None = None) -> int:
+    """Parse, run, and turn a `LightsegError` into one line on standard error and exit code 1."""
+    args = parser.parse_args(argv)
+    try:
+        return main(args) or 0
+    except LightsegError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted; nothing is half-written", file=sys.stderr)
+        return 130
+
+
+def command(prog: str, description: str, examples: str) -> argparse.ArgumentParser:
+    """A parser whose ``--help`` ends with examples and whose ``--version`` works."""
+    from lightseg import __version__
+
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"lightseg {__version__}")
+    return parser
+
+
+def add_model(parser: argparse.ArgumentParser, many: bool = False) -> None:
+    """``--model`` and ``--weights``."""
+    parser.add_argument(
+        "--model",
+        metavar="NAME[.TAG]" + ("[,…]" if many else ""),
+        help="sinet, extremec3net, c3net, c3netv2 or sinet_cityscapes; the tag names the weights"
+        + ("; 'all' means all five" if many else ""),
+    )
+    parser.add_argument("--weights", metavar="FILE", help="a weights file, or 'random' (seeded, architecture only)")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE", help="the result as JSON, to FILE or standard output"
+    )
+
+
+def add_threads(parser: argparse.ArgumentParser, default: int = 1) -> None:
+    parser.add_argument("--threads", type=positive, default=default, metavar="N", help=f"default {default}")
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def size(text: str) -> tuple[int, int]:
+    """``HxW`` as (height, width)."""
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(p.isdigit() and int(p) > 0 for p in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, for instance 224x224")
+    return int(parts[0]), int(parts[1])
+
+
+def model_names(text: str | None, default: str) -> list[str]:
+    """The models of ``--model a,b.tag`` or ``--model all``."""
+    if text == "all":
+        from lightseg.zoo import MODELS
+
+        return list(MODELS)
+    return [name for name in (text or default).split(",") if name]
+
+
+def emit_json(where: str | None, data: Any) -> None:
+    """Write ``--json``'s result; nothing without the option. To a file atomically."""
+    if where is None:
+        return
+    text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    if where == "-":
+        sys.stdout.write(text)
+        return
+    from lightseg.files import atomic_path
+
+    with atomic_path(Path(where)) as temporary:
+        temporary.write_text(text, encoding="utf-8")
