@@ -1,0 +1,223 @@
+"""From a PyTorch network to the intermediate form."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from lightseg.errors import Unsupported
+from lightseg.export.graph import ops
+
+
+def capture(network: nn.Module, height: int, width: int) -> fx.GraphModule:
+    """``network``'s evaluation graph in float64, one module of `lightseg.export.graph.ops` per node.
+
+    The network takes N×3×``height``×``width`` and returns one tensor. Batch norms arrive as `ops.Affine`.
+
+    Errors: `Unsupported` names the first operation outside the set.
+    """
+    double = copy.deepcopy(network).double().eval()
+    example = torch.zeros(1, 3, height, width, dtype=torch.float64)
+    program = torch.export.export(double, (example,))
+    return _Capture(program).build()
+
+
+class _Capture:
+    """One walk over an exported program; ``values`` maps its nodes to ours."""
+
+    def __init__(self, program: torch.export.ExportedProgram) -> None:
+        self.program = program
+        self.root = nn.Module()
+        self.graph = fx.Graph()
+        self.values: dict[fx.Node, fx.Node] = {}
+        self.tensors = _parameters(program)
+        self.shuffles: dict[fx.Node, tuple[fx.Node, int]] = {}
+
+    def build(self) -> fx.GraphModule:
+        for node in self.program.graph.nodes:
+            if node.op == "placeholder" and node.name not in self.tensors:
+                self.values[node] = self.graph.placeholder("image")
+            elif node.op == "call_function":
+                handler = HANDLERS.get(str(node.target))
+                if handler is None:
+                    raise Unsupported(f"the operation {node.target} is outside the set the direct writers know")
+                handler(self, node)
+            elif node.op == "output":
+                self.graph.output(self.values[node.args[0][0]])
+        module = fx.GraphModule(self.root, self.graph, "Captured")
+        module.graph.eliminate_dead_code()
+        module.graph.lint()
+        return module.eval()
+
+    def tensor(self, node: fx.Node | None) -> Tensor | None:
+        return None if node is None else self.tensors[node.name]
+
+    def emit(self, source: fx.Node, op: nn.Module, *inputs: fx.Node, suffix: str = "") -> None:
+        """Add ``op`` under a name that says where it came from."""
+        name = add_op(self.root, _provenance(source) + suffix, op)
+        self.values[source] = self.graph.call_module(name, tuple(self.values[i] for i in inputs))
+
+
+def add_op(root: nn.Module, wanted: str, op: nn.Module) -> str:
+    """Register ``op`` on ``root`` under ``wanted`` or the first free name after it."""
+    base = wanted.replace(".", "_") or "op"
+    name, count = base, 1
+    while hasattr(root, name):
+        count += 1
+        name = f"{base}_{count}"
+    root.add_module(name, op)
+    return name
+
+
+def _parameters(program: torch.export.ExportedProgram) -> dict[str, Tensor]:
+    signature = program.graph_signature
+    stored: dict[str, Any] = {**program.state_dict, **program.constants}
+    names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    return {placeholder: stored[name].detach().clone() for placeholder, name in names.items()}
+
+
+def _provenance(node: fx.Node) -> str:
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    path = stack[-1][0] if stack else ""
+    kind = str(node.target).split(".")[1]
+    return path.removeprefix("net.") if kind in ("conv2d", "prelu", "batch_norm") else f"{path.removeprefix('net.')}.{kind}"
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[-1]))
+
+
+def _arg(node: fx.Node, position: int, default: Any) -> Any:
+    return node.args[position] if len(node.args) > position else default
+
+
+def _same(c: _Capture, node: fx.Node) -> None:
+    c.values[node] = c.values[node.args[0]]  # type: ignore[index]
+
+
+def _conv(c: _Capture, node: fx.Node) -> None:
+    x, weight, *_ = node.args
+    stride, padding, dilation = (_pair(_arg(node, i, d)) for i, d in ((3, 1), (4, 0), (5, 1)))
+    bias = c.tensor(_arg(node, 2, None))
+    c.emit(node, ops.Conv(c.tensor(weight), bias, stride, padding, dilation, _arg(node, 6, 1)), x)  # type: ignore[arg-type]
+
+
+def _deconv(c: _Capture, node: fx.Node) -> None:
+    x, weight, *_ = node.args
+    kernel = c.tensor(weight)  # type: ignore[arg-type]
+    assert kernel is not None
+    plain = _pair(_arg(node, 4, 0)) == (0, 0) and _pair(_arg(node, 5, 0)) == (0, 0) and _arg(node, 6, 1) == 1
+    if _pair(_arg(node, 3, 1)) != tuple(kernel.shape[2:]) or not plain:
+        raise Unsupported("only transposed convolutions whose stride equals their kernel can be written directly")
+    c.emit(node, ops.Deconv(kernel, c.tensor(_arg(node, 2, None))), x)  # type: ignore[arg-type]
+
+
+def _batch_norm(c: _Capture, node: fx.Node) -> None:
+    weight, bias, mean, var = (c.tensor(a) for a in node.args[1:5])  # type: ignore[arg-type]
+    assert weight is not None and bias is not None and mean is not None and var is not None
+    scale = weight / torch.sqrt(var + node.args[7])
+    c.emit(node, ops.Affine(scale, bias - mean * scale), node.args[0])  # type: ignore[arg-type]
+
+
+def _prelu(c: _Capture, node: fx.Node) -> None:
+    slope = c.tensor(node.args[1])  # type: ignore[arg-type]
+    assert slope is not None
+    c.emit(node, ops.PReLU(slope), node.args[0])  # type: ignore[arg-type]
+
+
+def _cat(c: _Capture, node: fx.Node) -> None:
+    if _arg(node, 1, 0) != 1:
+        raise Unsupported("only concatenations along channels can be written directly")
+    c.emit(node, ops.Concat(), *node.args[0])  # type: ignore[arg-type,misc]
+
+
+def _avg_pool(c: _Capture, node: fx.Node) -> None:
+    kernel = _pair(node.args[1])
+    if kernel[0] != kernel[1] or _pair(_arg(node, 2, kernel) or kernel) != kernel or _pair(_arg(node, 3, 0)) != (0, 0):
+        raise Unsupported("only average pooling with square windows that do not overlap can be written directly")
+    c.emit(node, ops.AvgPool(kernel[0]), node.args[0])  # type: ignore[arg-type]
+
+
+def _upsample(c: _Capture, node: fx.Node) -> None:
+    x, _, align_corners, factors = node.args
+    if not factors or factors[0] != factors[1] or int(factors[0]) != factors[0]:  # type: ignore[index,arg-type]
+        raise Unsupported("only bilinear upsampling by one whole factor can be written directly")
+    c.emit(node, ops.Upsample(int(factors[0]), bool(align_corners)), x)  # type: ignore[index,arg-type]
+
+
+def _reshape(c: _Capture, node: fx.Node) -> None:
+    """Half of a channel shuffle: n, g·c, h, w → n, g, c, h, w, and back after the transposition."""
+    x, shape = node.args
+    assert isinstance(x, fx.Node) and isinstance(shape, (list, tuple))
+    if len(shape) == 5:
+        c.shuffles[node] = (x, int(shape[1]))  # type: ignore[arg-type]
+        return
+    if x not in c.shuffles:
+        raise Unsupported("a reshape that is no channel shuffle cannot be written directly")
+    source, groups = c.shuffles[x]
+    channels = source.meta["val"].shape[1]
+    index = torch.arange(channels).reshape(groups, channels // groups).T.reshape(-1)
+    c.emit(node, ops.Permute(index), source)
+
+
+def _transpose(c: _Capture, node: fx.Node) -> None:
+    x, first, second = node.args
+    if x not in c.shuffles or (first, second) != (1, 2):
+        raise Unsupported("a transposition that is no channel shuffle cannot be written directly")
+    c.shuffles[node] = c.shuffles[x]  # type: ignore[index]
+
+
+def _rsub(c: _Capture, node: fx.Node) -> None:
+    """constant − x, as an affine."""
+    x, constant = node.args[:2]
+    channels = x.meta["val"].shape[1]  # type: ignore[union-attr]
+    scale = torch.full((channels,), -1.0, dtype=torch.float64)
+    c.emit(node, ops.Affine(scale, torch.full_like(scale, float(constant))), x)  # type: ignore[arg-type]
+
+
+def _mean(c: _Capture, node: fx.Node) -> None:
+    if sorted(node.args[1]) != [2, 3] or not _arg(node, 2, False):  # type: ignore[arg-type]
+        raise Unsupported("only means over height and width can be written directly")
+    c.emit(node, ops.GlobalMean(), node.args[0])  # type: ignore[arg-type]
+
+
+def _over_channels(op: Callable[[], nn.Module]) -> Callable[[_Capture, fx.Node], None]:
+    def handle(c: _Capture, node: fx.Node) -> None:
+        if _arg(node, 1, None) not in (1, [1]):
+            raise Unsupported(f"{node.target} can be written directly only over channels")
+        c.emit(node, op(), node.args[0])  # type: ignore[arg-type]
+
+    return handle
+
+
+def _elementwise(op: Callable[[], nn.Module]) -> Callable[[_Capture, fx.Node], None]:
+    def handle(c: _Capture, node: fx.Node) -> None:
+        c.emit(node, op(), *node.args)  # type: ignore[arg-type]
+
+    return handle
+
+
+HANDLERS: dict[str, Callable[[_Capture, fx.Node], None]] = {
+    "aten.conv2d.default": _conv,
+    "aten.conv_transpose2d.input": _deconv,
+    "aten.batch_norm.default": _batch_norm,
+    "aten.prelu.default": _prelu,
+    "aten.cat.default": _cat,
+    "aten.add.Tensor": _elementwise(ops.Add),
+    "aten.mul.Tensor": _elementwise(ops.Mul),
+    "aten.avg_pool2d.default": _avg_pool,
+    "aten.mean.dim": _mean,
+    "aten.upsample_bilinear2d.vec": _upsample,
+    "aten.reshape.default": _reshape,
+    "aten.transpose.int": _transpose,
+    "aten.softmax.int": _over_channels(ops.Softmax),
+    "aten.amax.default": _over_channels(ops.MaxChannel),
+    "aten.rsub.Scalar": _rsub,
+    "aten.sigmoid.default": _elementwise(ops.Sigmoid),
+    "aten.contiguous.default": _same,
+    "aten.clone.default": _same,
+}
