@@ -121,7 +121,7 @@ class _Graph:
                 role = slots[slot] if slot < len(slots) else self.loose_role(node, value)
                 if role == "bias" and not value.any():
                     role = "zero bias"
-                yield Constant(name, role, value.size, value.nbytes)
+                yield Constant(f"{node.output[0]}:{slot}", role, value.size, value.nbytes)
 
     def loose_role(self, node: Any, value: np.ndarray[Any, Any]) -> Role:
         """A per-channel constant of an element-wise operator: a slope behind min(x, 0), else half of an affine."""

@@ -148,7 +148,7 @@ class _Graph:
             role = slots[slot] if slot < len(slots) else self.loose_role(name, index)
             if role == "bias" and not np.any(data):
                 role = "zero bias"
-            yield Constant(f"buffer {self.graph.tensors[index].buffer}", role, prod(tensor.shape), tensor.bytes)
+            yield Constant(f"{operator.outputs[0]}:{slot}", role, prod(tensor.shape), tensor.bytes)
 
     def loose_role(self, name: str, index: int) -> Role:
         """A per-channel constant of an element-wise operator is half of an affine."""

@@ -4,8 +4,9 @@ Conventions, the same for PyTorch, ONNX and TFLite:
 
 * MACs: the multiply-accumulates of convolutions (plain, depthwise, grouped, transposed) and linear layers, including
   those that fall on zero padding. Norms, activations, pooling and resizing count none. FLOPs = 2 × MACs.
-* params: trained elements an operator reads, each once. Running statistics are buffers, not parameters; all-zero
-  biases that a format demands are neither.
+* params: trained elements operators read; a tied PyTorch parameter counts once, equal tensors that a file stores
+  once count wherever they are read. Running statistics are buffers, not parameters; all-zero biases that a format
+  demands are neither.
 * peak activation bytes: the largest sum of live tensors when operators run one by one in file order, every operator
   writes a new buffer, a tensor lives from its writer to its last reader, and the network's input lives from the start.
   Views share their source's buffer.

@@ -1,0 +1,222 @@
+"""The measured process: ``python -m lightseg.benchmarks.child``, one JSON request per line in, one answer per line out.
+
+It is started fresh for every row, pins itself before it imports anything that computes, and does nothing between
+requests but wait, so that several of them can take turns on one core. Whatever libraries print goes to standard
+error; standard output carries answers only, so the same protocol works through a pipe, ssh or adb.
+
+Requests (the key ``do``), each answered by an object with its results or with ``error``:
+
+open     pin to ``cores``, make ``subject`` ready with ``threads``, prepare the inputs, time the loads and the first run
+warm_up  run until window medians settle or the time is over
+sample   time runs, rotating the inputs (or repeating one), auditing some outputs
+close    say how much memory was needed, and end
+"""
+
+from __future__ import annotations
+
+import array
+import gc
+import json
+import os
+import random
+import sys
+from collections.abc import Callable
+from time import perf_counter_ns, process_time_ns
+from typing import IO, TYPE_CHECKING, Any
+
+from lightseg.benchmarks.latency import Protocol, is_settled
+from lightseg.benchmarks.subject import Subject
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lightseg.export.runner import Runner
+
+REFERENCES = 4
+"""Inputs whose first output is kept to audit later ones; all of them would fill the memory of the larger networks."""
+
+
+class Session:
+    """The state between requests: one subject made ready, its inputs and its reference outputs."""
+
+    runner: Runner
+    inputs: list[NDArray[Any]]
+    references: list[NDArray[Any]]
+    protocol: Protocol
+
+    def open(self, request: dict[str, Any]) -> dict[str, Any]:
+        pinned = pin(request["cores"])
+        self.protocol = Protocol(**request["protocol"])
+        subject = Subject.from_dict(request["subject"])
+        begin = perf_counter_ns()
+        from lightseg.benchmarks.opening import opener, subject_inputs  # here, to be pinned and timed
+
+        make = opener(subject, request["threads"])
+        make()
+        cold = perf_counter_ns() - begin
+        begin = perf_counter_ns()
+        self.runner = runner = make()
+        load = perf_counter_ns() - begin
+        self.inputs = subject_inputs(subject, self.protocol.inputs, request.get("images"))
+        first = self._timed(0)
+        self.references = [runner(x).copy() for x in self.inputs[:REFERENCES]]
+        return {
+            "import_and_load_ns": cold,
+            "load_ns": load,
+            "first_ns": first,
+            "affinity": pinned,
+            "inputs": len(self.inputs),
+            "output_shape": list(self.references[0].shape),
+            "runtime": runner.name,
+            "details": dict(runner.details),
+        }
+
+    def warm_up(self, request: dict[str, Any]) -> dict[str, Any]:
+        protocol, runs = self.protocol, 0
+        medians: list[float] = []
+        end = perf_counter_ns() + int(protocol.warmup_seconds * 1e9)
+        while not is_settled(medians, protocol.settled) and perf_counter_ns() < end:
+            window: list[int] = []
+            begin = perf_counter_ns()
+            while len(window) < protocol.window_samples or perf_counter_ns() - begin < protocol.window_seconds * 1e9:
+                window.append(self._timed(runs))
+                runs += 1
+            medians.append(sorted(window)[len(window) // 2])
+        return {"settled": is_settled(medians, protocol.settled), "runs": runs, "window_medians_ns": medians}
+
+    def sample(self, request: dict[str, Any]) -> dict[str, Any]:
+        count, duration, rotate = request["samples"], int(request["seconds"] * 1e9), request.get("rotate", True)
+        samples, device = array.array("q"), array.array("q")
+        runner, inputs = self.runner, self.inputs
+        share = self.protocol.audits / count * len(inputs) / len(self.references)
+        audit = Audit(self.references, random.Random(request.get("seed", 0)), share)
+        on_device: Callable[[], int] | None = getattr(runner, "device_ns", None)
+        before = usage()
+        gc.collect()
+        gc.disable()
+        begin, step = perf_counter_ns(), 0
+        while step < count or perf_counter_ns() - begin < duration:
+            index = step % len(inputs) if rotate else 0
+            runner.feed(inputs[index])
+            start = perf_counter_ns()
+            runner.run()
+            samples.append(perf_counter_ns() - start)
+            if on_device is not None:
+                device.append(on_device())
+            audit.maybe(index, runner.fetch)
+            step += 1
+        wall = perf_counter_ns() - begin
+        gc.enable()
+        audit.now((step - 1) % len(inputs) if rotate else 0, runner.fetch)
+        spent = {name: value - before[name] for name, value in usage().items()}
+        return {
+            "samples_ns": list(samples),
+            "device_ns": list(device),
+            "wall_ns": wall,
+            **spent,
+            "audit": audit.result(),
+        }
+
+    def close(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"peak_memory_bytes": peak_memory()}
+
+    def _timed(self, step: int) -> int:
+        runner = self.runner
+        runner.feed(self.inputs[step % len(self.inputs)])
+        begin = perf_counter_ns()
+        runner.run()
+        return perf_counter_ns() - begin
+
+
+class Audit:
+    """Compares the outputs of randomly chosen timed iterations with what the same input gave before timing."""
+
+    def __init__(self, references: list[NDArray[Any]], chance: random.Random, share: float) -> None:
+        self.references, self.chance = references, chance
+        self.share, self.checked, self.worst = share, 0, 0.0
+
+    def maybe(self, index: int, fetch: Callable[[], NDArray[Any]]) -> None:
+        if index < len(self.references) and self.chance.random() < self.share:
+            self.now(index, fetch)
+
+    def now(self, index: int, fetch: Callable[[], NDArray[Any]]) -> None:
+        if index < len(self.references):
+            self.checked += 1
+            self.worst = max(self.worst, relative_error(fetch(), self.references[index]))
+
+    def result(self) -> dict[str, Any]:
+        """``distinct``: different images gave different outputs, so the runtime does read its input."""
+        import numpy as np
+
+        first = self.references[0]
+        distinct = all(not np.array_equal(first, other) for other in self.references[1:])
+        return {"checked": self.checked, "worst": self.worst, "distinct": distinct}
+
+
+def relative_error(value: NDArray[Any], reference: NDArray[Any]) -> float:
+    """max|Δ|/max|reference|; infinite where a value is not a number."""
+    import numpy as np
+
+    scale = float(np.max(np.abs(reference.astype(np.float64)))) or 1.0
+    error = float(np.max(np.abs(value.astype(np.float64) - reference))) / scale
+    return error if np.isfinite(error) else float("inf")
+
+
+def pin(cores: list[int]) -> list[int] | str:
+    """Bind this process, and every thread it will start, to ``cores``; say so where the system cannot."""
+    if not hasattr(os, "sched_setaffinity"):
+        return "not available on this system"
+    os.sched_setaffinity(0, cores)
+    return sorted(os.sched_getaffinity(0))
+
+
+def usage() -> dict[str, int]:
+    """Processor time and involuntary context switches of this process so far."""
+    try:
+        import resource
+    except ImportError:
+        return {"cpu_ns": process_time_ns()}
+    switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+    return {"cpu_ns": process_time_ns(), "involuntary_switches": switches}
+
+
+def peak_memory() -> int | None:
+    """The largest resident size of this process, interpreter and libraries included, in bytes."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def answer(session: Session, line: str) -> dict[str, Any]:
+    """The answer to one request; any exception becomes its ``error`` line."""
+    from lightseg.errors import LightsegError
+
+    requests = {"open": session.open, "warm_up": session.warm_up, "sample": session.sample, "close": session.close}
+    try:
+        request = json.loads(line)
+        return requests[request["do"]](request)
+    except LightsegError as error:
+        return {"error": str(error)}
+    except Exception as error:  # whatever a runtime raises, the parent must hear it in one line
+        return {"error": " ".join(f"{type(error).__name__}: {error}".split())}
+
+
+def claim_stdout() -> IO[str]:
+    """The real standard output for answers; everything else that is printed goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return answers
+
+
+def serve(requests: IO[str], answers: IO[str]) -> None:
+    session = Session()
+    for line in requests:
+        answers.write(json.dumps(answer(session, line)) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    serve(sys.stdin, claim_stdout())

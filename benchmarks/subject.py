@@ -1,0 +1,45 @@
+"""What can be measured, as plain data that travels to another process or machine. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Device = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One row of a table: an artifact file (``path``), or a model in PyTorch eager (``model`` and ``weights``).
+
+    Everything the measured process needs is here, so that it reads no sidecar and looks nothing up.
+    """
+
+    label: str
+    """What is measured, without how it runs: "sinet-clova"."""
+    runtime: str
+    """What the table calls the way it runs: "PyTorch eager", "onnx", "tflite"."""
+    shape: tuple[int, ...]
+    """N×3×H×W of the input."""
+    preprocess: dict[str, Any] | None
+    """How photographs become inputs; None where the file takes pixel values itself."""
+    path: str | None = None
+    sha256: str | None = None
+    precision: str = "fp32"
+    model: str | None = None
+    weights: str | None = None
+    device: Device = "cpu"
+    note: str = ""
+    """What a reader must know beside the number, for instance that the weights are random."""
+
+    @property
+    def name(self) -> str:
+        """What an error line calls the row."""
+        return f"{self.label} ({self.runtime})"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Subject:
+        return cls(**{**data, "shape": tuple(data["shape"])})
