@@ -1,0 +1,114 @@
+"""Augmentations: uint8 image (H×W×3, RGB) and class map (H×W) in, the same at the wanted size out.
+
+Every function takes its own random generator, so that a sample depends on seed, epoch and index alone: not on the
+number of workers, and not on where a run was resumed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+Rng = np.random.Generator
+Size = tuple[int, int]
+"""Height, width."""
+
+
+def squeeze(image: Image, mask: Image, size: Size) -> tuple[Image, Image]:
+    """Resize both to ``size`` without keeping the aspect, as the evaluation does."""
+    h, w = size
+    small = cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR)
+    return _u8(small), _u8(cv2.resize(mask, (w, h), interpolation=cv2.INTER_NEAREST))
+
+
+def portrait(image: Image, mask: Image, other: Callable[[], tuple[Image, Image]], size: Size, rng: Rng) -> tuple[Image, Image]:
+    """Our portrait augmentation: lifelike geometry in two thirds, backgrounds of other photos in a sixth, colour."""
+    if rng.random() < 0.65:
+        image, mask = _affine(image, mask, size, rng)
+    else:
+        image, mask = squeeze(image, mask, size)
+    if rng.random() < 0.17:
+        image = replace_background(image, mask, *squeeze(*other(), size), rng)
+    image, mask = _flip(image, mask, rng)
+    image = colour(image, rng, 0.35) if rng.random() < 0.7 else image
+    image = _soften(image, rng)
+    return image, mask
+
+
+def settled(image: Image, mask: Image, size: Size, rng: Rng) -> tuple[Image, Image]:
+    """Images nearly as the evaluation sees them, for the end of a training run."""
+    image, mask = _flip(*squeeze(image, mask, size), rng)
+    return (colour(image, rng, 0.15) if rng.random() < 0.5 else image), mask
+
+
+def _flip(image: Image, mask: Image, rng: Rng) -> tuple[Image, Image]:
+    if rng.random() < 0.5:
+        return np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
+    return image, mask
+
+
+def _affine(image: Image, mask: Image, size: Size, rng: Rng) -> tuple[Image, Image]:
+    """Mild rotation, scale, aspect and shift on top of the squeeze; border pixels and their labels are repeated."""
+    h, w = image.shape[:2]
+    angle = math.radians(rng.normal(0, 9))
+    scale = math.exp(rng.uniform(math.log(0.8), math.log(1.45)))
+    aspect = math.exp(rng.uniform(-0.14, 0.14))
+    sx, sy = scale * aspect * size[1] / w, scale / aspect * size[0] / h
+    dx, dy = rng.uniform(-0.13, 0.13, 2)
+    cos, sin = math.cos(angle), math.sin(angle)
+    linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag([sx, sy])
+    centre = np.array([(0.5 + dx) * size[1], (0.5 + dy) * size[0]])
+    matrix = np.column_stack([linear, centre - linear @ np.array([w / 2, h / 2])])
+    return _warp(image, mask, matrix, size, cv2.BORDER_REPLICATE)
+
+
+def _warp(image: Image, mask: Image, matrix: NDArray[np.float64], size: Size, border: int) -> tuple[Image, Image]:
+    to = (size[1], size[0])
+    warped = cv2.warpAffine(image, matrix, to, flags=cv2.INTER_LINEAR, borderMode=border, borderValue=(128, 128, 128))
+    return _u8(warped), _u8(cv2.warpAffine(mask, matrix, to, flags=cv2.INTER_NEAREST, borderMode=border))
+
+
+def replace_background(image: Image, mask: Image, backdrop: Image, hole: Image, rng: Rng) -> Image:
+    """The person of ``image`` before ``backdrop``, whose own person (``hole``) is painted over from its surroundings."""
+    keep = (cv2.dilate(hole, np.ones((7, 7), np.uint8)) != 1).astype(np.float32)
+    span = (int(rng.integers(20, 60)) * 2 + 1,) * 2
+    weight = cv2.blur(keep, span) + 1e-3
+    filled = cv2.blur(backdrop * keep[..., None], span) / weight[..., None]
+    scene = np.where(keep[..., None] > 0, backdrop, np.clip(filled, 0, 255))
+    alpha = cv2.GaussianBlur((mask == 1).astype(np.float32), (0, 0), 0.8)[..., None]
+    return _u8(np.clip(image * alpha + scene * (1 - alpha), 0, 255))
+
+
+def colour(image: Image, rng: Rng, strength: float) -> Image:
+    """Brightness, contrast, saturation, gamma and a colour cast, each by up to ``strength`` (relative)."""
+    gain, contrast, saturation = 1 + rng.uniform(-strength, strength, 3)
+    cast = 1 + rng.uniform(-0.35, 0.35, 3) * strength
+    gamma = math.exp(rng.uniform(-1, 1) * strength)
+    ramp = np.linspace(0, 1, 256, dtype=np.float32) ** gamma
+    table = np.clip(((ramp[:, None] * gain * cast - 0.5) * contrast + 0.5) * 255, 0, 255).astype(np.uint8)
+    out = cv2.LUT(image, table.reshape(256, 1, 3))
+    grey = cv2.cvtColor(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return _u8(cv2.addWeighted(out, float(saturation), grey, float(1 - saturation), 0))
+
+
+def _soften(image: Image, rng: Rng) -> Image:
+    """Blur, noise or JPEG traces, one of them at most."""
+    draw = rng.random()
+    if draw < 0.12:
+        return _u8(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.4))))
+    if draw < 0.24:
+        noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(rng.uniform(2, 10))
+        return _u8(np.clip(image + noise, 0, 255))
+    if draw < 0.32:
+        ok, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 80))])
+        return _u8(cv2.imdecode(data, cv2.IMREAD_COLOR)) if ok else image
+    return image
+
+
+def _u8(image: NDArray[np.generic]) -> Image:
+    return image.astype(np.uint8, copy=False)

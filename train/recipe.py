@@ -1,0 +1,171 @@
+"""Recipes: one flat YAML per training run, complete, without inheritance."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lightseg.errors import BadInput, UnknownName
+from lightseg.files import atomic_path
+
+FOLDER = Path(__file__).parent / "recipes"
+
+Layout = Literal["pairs", "eg1800", "cityscapes", "camvid", "generated"]
+Optimiser = Literal["adam", "adamw", "sgd"]
+Schedule = Literal["cosine", "halve", "poly"]
+Augmentation = Literal["none", "portrait", "portrait_published", "border_crop", "scale_crop"]
+ClassLoss = Literal["cross_entropy", "lovasz"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what comes out of a training run, apart from the data's place."""
+
+    # what
+    model: str
+    init: str = "random"
+    """A weights tag of the model, a weights file, or ``random``."""
+    revive: bool = False
+    """Bring dead channels of ``init`` back before training, see `lightseg.train.revive`."""
+    classes: int = 0
+    """Channels of the head; 0 keeps the model's own. Another number gives a fresh head."""
+    stage: Literal["whole", "encoder"] = "whole"
+    """``encoder`` trains the coarse head alone, at the encoder's resolution (stage one of the published recipes)."""
+    seed: int = 0
+
+    # data
+    layout: Layout = "pairs"
+    train_folder: str = "portrait_train"
+    """Below ``--data``; several folders joined by ``+`` are used together."""
+    val_folder: str = "portrait_val"
+    holdout: float = 0.0
+    """Share of the training pairs kept out of training, to choose with instead of the validation set."""
+    ignore: int = 255
+    cache: bool = True
+    """Keep the decoded images in memory."""
+    cache_size: int = 352
+    """Longer side, in pixels, images are reduced to when they enter memory; 0 keeps them as they are."""
+    height: int = 224
+    width: int = 224
+    scales: tuple[float, ...] = (1.0,)
+    """Passes per epoch, each at height and width times this (rounded to the model's multiple)."""
+    workers: int = 0
+
+    # augmentation
+    augment: Augmentation = "portrait"
+    settle: float = 0.0
+    """The last share of the epochs sees images as the evaluation does: flip and mild colour only."""
+
+    # loss
+    loss: ClassLoss = "cross_entropy"
+    edge_weight: float = 0.5
+    edge_width: int = 15
+    iou_weight: float = 0.0
+    """Weight of 1 − the soft per-image IoU of the foreground."""
+    lovasz_weight: float = 0.0
+    class_weights: bool = False
+    """Weight classes by 1 / ln(1.10 + share of the pixels)."""
+    aux_weight: float = 0.0
+
+    # optimisation
+    epochs: int = 10
+    batch: int = 24
+    optimiser: Optimiser = "adamw"
+    lr: float = 5e-4
+    schedule: Schedule = "cosine"
+    warmup_steps: int = 100
+    warmup_share: float = 0.0
+    """For ``poly``: share of the epochs spent warming up."""
+    momentum: float = 0.9
+    decay_dense: float = 0.0
+    decay_depthwise: float = 0.0
+    decay_other: float = 0.0
+    clip: float = 0.0
+    """Gradient norm; 0 does not clip."""
+    ema: float = 0.0
+    """Decay of the exponential moving average of the weights; 0 keeps none."""
+    max_slope: float = 0.0
+    """PReLU slopes are kept within ± this; 0 leaves them free."""
+
+    # machine
+    amp: bool = False
+    compile: bool = False
+    channels_last: bool = True
+
+
+def load(name: str, overrides: Iterable[str] = ()) -> Recipe:
+    """The recipe called ``name`` (or in the YAML file ``name``), with ``key=value`` overrides.
+
+    Errors: `UnknownName` for a recipe or key that does not exist, `BadInput` for a value of the wrong type.
+    """
+    import yaml
+
+    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        raise UnknownName("recipe", name, available())
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path} is no YAML ({' '.join(str(error).split())}); correct it and run again") from error
+    if not isinstance(data, dict):
+        raise BadInput(f"{path} must hold `key: value` lines; see the recipes in {FOLDER}")
+    for override in overrides:
+        key, sign, text = override.partition("=")
+        if not sign:
+            raise BadInput(f"{override!r} is not key=value; for instance epochs=3")
+        data[key] = yaml.safe_load(text)
+    return build(data)
+
+
+def available() -> list[str]:
+    return sorted(p.stem for p in FOLDER.glob("*.yaml"))
+
+
+def build(data: Mapping[str, Any]) -> Recipe:
+    """A recipe from plain values; unknown keys are refused, values brought to the declared types."""
+    hints = typing.get_type_hints(Recipe)
+    for key in data:
+        if key not in hints:
+            raise UnknownName("recipe key", str(key), hints)
+    if "model" not in data:
+        raise BadInput("the recipe names no model; add for instance `model: sinet`")
+    return Recipe(**{k: coerce(k, v, hints[k]) for k, v in data.items()})
+
+
+def coerce(key: str, value: Any, kind: Any) -> Any:
+    """``value`` as ``kind`` where nothing is lost (1 → 1.0, "5e-4" → 0.0005), else `BadInput`."""
+    origin, options = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        if value not in options:
+            raise UnknownName(f"value for {key}", str(value), [str(o) for o in options])
+        return value
+    if origin is tuple:
+        values = value if isinstance(value, (list, tuple)) else [value]
+        return tuple(coerce(key, v, options[0]) for v in values)
+    try:
+        if kind is bool and isinstance(value, bool):
+            return value
+        if kind is float and not isinstance(value, bool):
+            return float(value)
+        if kind is int and not isinstance(value, bool) and float(value) == int(value):
+            return int(value)
+        if kind is str and isinstance(value, (str, int, float)):
+            return str(value)
+    except (TypeError, ValueError):
+        pass
+    wanted = kind.__name__ if isinstance(kind, type) and not isinstance(kind, types.GenericAlias) else str(kind)
+    raise BadInput(f"recipe key {key}: {value!r} is no {wanted}")
+
+
+def save(recipe: Recipe, path: Path) -> None:
+    """Write the resolved recipe, every key spelled out, so that the file alone repeats the run."""
+    import yaml
+
+    data = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(recipe).items()}
+    with atomic_path(path) as temporary:
+        temporary.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
