@@ -11,19 +11,23 @@ from torch import Tensor, fx, nn
 
 from lightseg.errors import Unsupported
 from lightseg.export.graph import ops
+from lightseg.export.graph.edit import add_op
 
 
-def capture(network: nn.Module, height: int, width: int) -> fx.GraphModule:
+def capture(network: nn.Module, height: int, width: int, multiple: int = 1) -> fx.GraphModule:
     """``network``'s evaluation graph in float64, one module of `lightseg.export.graph.ops` per node.
 
-    The network takes N×3×``height``×``width`` and returns one tensor. Batch norms arrive as `ops.Affine`.
+    The network takes N×3×``height``×``width`` and returns one tensor; every size it will ever be given is a multiple
+    of ``multiple``. Batch norms arrive as `ops.Affine`. Both facts stay in the graph's ``meta``.
 
     Errors: `Unsupported` names the first operation outside the set.
     """
     double = copy.deepcopy(network).double().eval()
     example = torch.zeros(1, 3, height, width, dtype=torch.float64)
     program = torch.export.export(double, (example,))
-    return _Capture(program).build()
+    graph = _Capture(program).build()
+    graph.meta |= {"input_shape": (1, 3, height, width), "multiple": multiple}
+    return graph
 
 
 class _Capture:
@@ -62,17 +66,6 @@ class _Capture:
         self.values[source] = self.graph.call_module(name, tuple(self.values[i] for i in inputs))
 
 
-def add_op(root: nn.Module, wanted: str, op: nn.Module) -> str:
-    """Register ``op`` on ``root`` under ``wanted`` or the first free name after it."""
-    base = wanted.replace(".", "_") or "op"
-    name, count = base, 1
-    while hasattr(root, name):
-        count += 1
-        name = f"{base}_{count}"
-    root.add_module(name, op)
-    return name
-
-
 def _parameters(program: torch.export.ExportedProgram) -> dict[str, Tensor]:
     signature = program.graph_signature
     stored: dict[str, Any] = {**program.state_dict, **program.constants}
@@ -84,7 +77,11 @@ def _provenance(node: fx.Node) -> str:
     stack = list(node.meta.get("nn_module_stack", {}).values())
     path = stack[-1][0] if stack else ""
     kind = str(node.target).split(".")[1]
-    return path.removeprefix("net.") if kind in ("conv2d", "prelu", "batch_norm") else f"{path.removeprefix('net.')}.{kind}"
+    return (
+        path.removeprefix("net.")
+        if kind in ("conv2d", "prelu", "batch_norm")
+        else f"{path.removeprefix('net.')}.{kind}"
+    )
 
 
 def _pair(value: Any) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import torch
 from torch import fx, nn
 
 from lightseg.export.graph import ops
-from lightseg.export.graph.capture import add_op
+from lightseg.export.graph.edit import finish, insert
 from lightseg.spec import ModelSpec, Preprocess
 
 Output = Literal["logits", "probability", "mask"]
@@ -28,11 +28,11 @@ def bake_preprocess(graph: fx.GraphModule, preprocess: Preprocess) -> None:
         weight = weight.flip(1)
     image = next(iter(graph.graph.nodes))
     users = list(image.users)
-    pixels = _append(graph, image, "from_image", ops.FromImage(), image)
-    normal = _append(graph, pixels, "normalise", ops.Conv(weight[:, :, None, None], -mean / std), pixels)
+    pixels = insert(graph, image, "from_image", ops.FromImage(), image)
+    normal = insert(graph, pixels, "normalise", ops.Conv(weight[:, :, None, None], -mean / std), pixels)
     for user in users:
         user.replace_input_with(image, normal)
-    _finish(graph)
+    finish(graph)
 
 
 def append_head(graph: fx.GraphModule, spec: ModelSpec, output: Output) -> None:
@@ -42,10 +42,10 @@ def append_head(graph: fx.GraphModule, spec: ModelSpec, output: Output) -> None:
     end = next(n for n in graph.graph.nodes if n.op == "output")
     value = last = end.args[0]
     for name, op in _head(spec, output):
-        last = _append(graph, last, name, op, last)
+        last = insert(graph, last, name, op, last)
     assert last is not value
     end.args = (last,)
-    _finish(graph)
+    finish(graph)
 
 
 def _head(spec: ModelSpec, output: Output) -> list[tuple[str, nn.Module]]:
@@ -58,13 +58,3 @@ def _head(spec: ModelSpec, output: Output) -> list[tuple[str, nn.Module]]:
     known = len(spec.labels.names)
     first_channels = [("classes", ops.FirstChannels(known))] if spec.channels > known else []
     return [*first_channels, (output, ops.Softmax() if output == "probability" else ops.ArgMax())]
-
-
-def _append(graph: fx.GraphModule, after: fx.Node, name: str, op: nn.Module, *inputs: fx.Node) -> fx.Node:
-    with graph.graph.inserting_after(after):
-        return graph.graph.call_module(add_op(graph, name, op), inputs)
-
-
-def _finish(graph: fx.GraphModule) -> None:
-    graph.graph.lint()
-    graph.recompile()

@@ -197,8 +197,14 @@ class Positive(nn.Module):
 class FromImage(nn.Module):
     """An N×H×W×3 uint8 image as an N×3×H×W map of the same numbers."""
 
+    like: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("like", torch.zeros((), dtype=torch.float64))
+
     def forward(self, x: Tensor) -> Tensor:
-        return x.permute(0, 3, 1, 2).to(torch.get_default_dtype())
+        return x.permute(0, 3, 1, 2).to(self.like.dtype)
 
 
 OPS = (

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from torch import fx
 
 from lightseg.export.rewrites.fold_affine import fold_affine
+from lightseg.export.rewrites.split_mean import split_mean
 
 Rewrite = Callable[[fx.GraphModule], int]
 
-FOLD: tuple[Rewrite, ...] = (fold_affine,)
-"""Batch norms into the convolutions in front of them: what every target takes."""
+ALWAYS: tuple[Rewrite, ...] = (fold_affine, split_mean)
+"""What every target takes."""
 
 
 def rewrite(graph: fx.GraphModule, rewrites: Sequence[Rewrite]) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, fx
 
 from lightseg.export.graph import ops
+from lightseg.export.graph.edit import op_of
 
 
 def fold_affine(graph: fx.GraphModule) -> int:
@@ -30,8 +31,3 @@ def scale_outputs(conv: ops.Conv | ops.Deconv, scale: Tensor, shift: Tensor) -> 
     per_output = (-1, 1, 1, 1) if isinstance(conv, ops.Conv) else (1, -1, 1, 1)
     conv.weight = conv.weight * scale.view(per_output)
     conv.bias = shift if conv.bias is None else conv.bias * scale + shift
-
-
-def op_of(graph: fx.GraphModule, node: fx.Node) -> object:
-    """The module a node calls; None for inputs and outputs."""
-    return graph.get_submodule(str(node.target)) if node.op == "call_module" else None

@@ -1,0 +1,175 @@
+"""The proof: an artifact's answers beside PyTorch's, and a limit that is never an OR."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightseg.errors import ParityError
+from lightseg.export.artifact import Artifact, Golden
+from lightseg.export.reference import Reference, as_mask, as_output, margin, pixels, prepared
+from lightseg.export.runner import Runner
+
+TOLERANCE: dict[str, dict[str, float]] = {
+    "fp32": {"relative": 1e-4},
+}
+"""Per precision: the largest error allowed, as a share of the largest logit. PyTorch's own float32 distance from
+float64, measured on the same image, is added four times: no runtime can be asked to round better than that."""
+
+FLOAT32_SHARE = 4.0
+
+
+@dataclass(frozen=True)
+class ProbeParity:
+    """One probe. Errors are absolute unless they say relative; flips are pixels whose class differs.
+
+    A pixel is ``decided`` when its reference margin is more than twice the error allowed: no permitted error can flip
+    it. The other flips are near ties. ``boundary`` flips touch another class in the reference.
+    """
+
+    probe: str
+    max_error: float
+    mean_error: float
+    relative_error: float
+    allowed: float
+    """Largest error permitted, in the output's own units; irrelevant (and zero) for masks."""
+    pixels: int
+    agreement: float
+    decided_flips: int
+    near_tie_flips: int
+    boundary_flips: int
+
+    @property
+    def ok(self) -> bool:
+        """NaN compares false and so never passes."""
+        return self.max_error <= self.allowed and self.decided_flips == 0
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The agreement of one artifact with PyTorch float64 over all probes."""
+
+    reference: str
+    runner: dict[str, str]
+    probes: tuple[ProbeParity, ...]
+
+    @property
+    def worst(self) -> ProbeParity:
+        return max(self.probes, key=lambda p: (not p.ok, p.relative_error))
+
+    @property
+    def relative_error(self) -> float:
+        return max(p.relative_error for p in self.probes)
+
+    @property
+    def agreement(self) -> float:
+        """Share of all pixels with the same class."""
+        return float(sum(p.agreement * p.pixels for p in self.probes) / sum(p.pixels for p in self.probes))
+
+    @property
+    def ok(self) -> bool:
+        return all(p.ok for p in self.probes)
+
+    def check(self, what: str) -> None:
+        """Raise `ParityError` with the number and the limit unless every probe passes."""
+        if self.ok:
+            return
+        p = self.worst
+        raise ParityError(
+            f"{what} does not equal PyTorch: on probe {p.probe} the largest error is {p.max_error:.3g} "
+            f"(allowed {p.allowed:.3g}) and {p.decided_flips} decided pixels of {p.pixels} change their class"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "ok": self.ok, "relative_error": self.relative_error, "agreement": self.agreement}
+
+
+def measure(artifact: Artifact, runner: Runner, reference: Reference) -> Parity:
+    """Run every probe through ``runner`` and compare with the float64 logits."""
+    relative = artifact.tolerance["relative"]
+    rows = []
+    for name, image in reference.probes.items():
+        x = pixels(image) if artifact.baked else prepared(image, artifact.preprocess)
+        share = relative + FLOAT32_SHARE * reference.float32_distance[name]
+        rows.append(compare(name, runner(x), reference.logits[name], artifact, share))
+    return Parity("torch float64", runner.details, tuple(rows))
+
+
+def compare(name: str, got: NDArray[Any], logits: NDArray[np.float64], artifact: Artifact, share: float) -> ProbeParity:
+    """One output beside the reference logits; ``share`` of the largest logit is the error allowed."""
+    labels, kind = artifact.labels, artifact.output
+    want = as_output(logits, kind, labels)
+    if got.shape != want.shape:
+        raise ParityError(f"{artifact.path.name} returns {list(got.shape)}, PyTorch {list(want.shape)}")
+    allowed_logit = share * float(np.abs(logits).max())
+    error = np.abs(got.astype(np.float64) - want)
+    mask = mask_of(logits, labels)
+    flipped = as_mask(got, kind, labels) != mask
+    decided = margin(logits, labels) > 2 * allowed_logit
+    is_mask = kind == "mask"
+    largest = float(np.abs(want).max())
+    return ProbeParity(
+        probe=name,
+        max_error=0.0 if is_mask else float(error.max()),
+        mean_error=0.0 if is_mask else float(error.mean()),
+        relative_error=0.0 if is_mask else float(error.max()) / largest,
+        allowed=ALLOWED[kind] * allowed_logit,
+        pixels=int(flipped.size),
+        agreement=1 - float(flipped.mean()),
+        decided_flips=int((flipped & decided).sum()),
+        near_tie_flips=int((flipped & ~decided).sum()),
+        boundary_flips=int((flipped & boundary(mask)).sum()),
+    )
+
+
+ALLOWED = {"logits": 1.0, "probability": 0.5, "mask": 0.0}
+"""How an error of the logits carries over: no probability moves by more than half of it."""
+
+
+def mask_of(logits: NDArray[np.float64], labels: Any) -> NDArray[np.uint8]:
+    return as_mask(logits, "logits", labels)
+
+
+def boundary(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Pixels of N×H×W with another class directly beside, above or below."""
+    edge = np.zeros(mask.shape, bool)
+    for axis in (1, 2):
+        differs = np.diff(mask, axis=axis) != 0
+        ahead = [(0, 0)] * 3
+        ahead[axis] = (0, 1)
+        behind = [(0, 0)] * 3
+        behind[axis] = (1, 0)
+        edge |= np.pad(differs, ahead) | np.pad(differs, behind)
+    return edge
+
+
+def check_goldens(artifact: Artifact, runner: Runner) -> list[dict[str, Any]]:
+    """Repeat the proof from the record alone; no PyTorch.
+
+    Errors: `ParityError` when an output differs by more than the record's tolerance, or more pixels change class than
+    the reference had near ties.
+    """
+    return [_check_golden(artifact, golden, runner) for golden in artifact.golden]
+
+
+def _check_golden(artifact: Artifact, golden: Golden, runner: Runner) -> dict[str, Any]:
+    x = pixels(golden.image) if artifact.baked else prepared(golden.image, artifact.preprocess)
+    got = runner(x).astype(np.float64)
+    want = as_output(golden.samples[None].astype(np.float64), artifact.output, artifact.labels)
+    sampled = got[:, :, :: golden.stride, :: golden.stride]
+    if sampled.shape != want.shape:
+        raise ParityError(
+            f"{artifact.path.name} returns {list(got.shape)}, which is not the shape of its golden output"
+        )
+    allowed = ALLOWED[artifact.output] * artifact.tolerance["golden"] * float(np.abs(golden.samples).max())
+    error = float(np.abs(sampled - want).max()) if artifact.output != "mask" else 0.0
+    flips = int((as_mask(got, artifact.output, artifact.labels)[0] != golden.mask).sum())
+    if not (error <= allowed and flips <= golden.ties):
+        raise ParityError(
+            f"{artifact.path.name} does not repeat its golden output {golden.probe}: largest error {error:.3g} "
+            f"(allowed {allowed:.3g}), {flips} pixels changed class (near ties: {golden.ties}); export it again"
+        )
+    return {"probe": golden.probe, "max_error": error, "allowed": allowed, "flips": flips, "ties": golden.ties}

@@ -1,0 +1,252 @@
+"""export and verify: from a model to a proven file, and from a file back to its proof."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lightseg.errors import ParityError, UnknownName, Unsupported
+from lightseg.export.artifact import Artifact, file_sha256, read_artifact, write_sidecar
+from lightseg.export.graph.capture import capture
+from lightseg.export.graph.compose import OUTPUTS, Output, append_head, bake_preprocess
+from lightseg.export.graph.shapes import shapes
+from lightseg.export.parity import FLOAT32_SHARE, TOLERANCE, Parity, check_goldens, measure
+from lightseg.export.reference import Reference
+from lightseg.export.rewrites import rewrite
+from lightseg.export.runner import Runner
+from lightseg.export.targets import Plan, Target, find_target, target_of
+from lightseg.files import atomic_path
+from lightseg.zoo import SegmentationModel, create_model
+
+PREPROCESS = ("none", "baked")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user wants exported; checked against the model and the target before any work."""
+
+    precision: str = "fp32"
+    input_size: tuple[int, int] | None = None
+    output: Output = "logits"
+    preprocess: str = "none"
+    dynamic: bool = False
+
+    def check(self, model: SegmentationModel, target: Target) -> None:
+        """Errors: `UnknownName`, `Unsupported`, `BadInput` for an impossible size, `MissingExtra`."""
+        if self.precision not in TOLERANCE:
+            raise UnknownName("precision", self.precision, TOLERANCE)
+        if self.precision not in target.precisions:
+            raise Unsupported(f"{target.name} is written in {', '.join(target.precisions)} only, not {self.precision}")
+        if self.output not in OUTPUTS:
+            raise UnknownName("output", self.output, OUTPUTS)
+        if self.preprocess not in PREPROCESS:
+            raise UnknownName("preprocess", self.preprocess, PREPROCESS)
+        if self.dynamic and not target.dynamic:
+            raise Unsupported(f"{target.name} files have one input size; leave --dynamic or use --to onnx")
+        model.spec.check_size(*self.size(model))
+        target.require(target.convert_needs, "writing")
+        target.require(target.load_needs, "proving")
+
+    def size(self, model: SegmentationModel) -> tuple[int, int]:
+        return self.input_size or model.spec.input_size
+
+    def stem(self, model: SegmentationModel) -> str:
+        """``<model>-<tag>-<precision>``, and what differs from the default."""
+        variants = [
+            "x".join(map(str, self.size(model))) if self.size(model) != model.spec.input_size else "",
+            self.output if self.output != "logits" else "",
+            self.preprocess if self.preprocess != "none" else "",
+            "dynamic" if self.dynamic else "",
+        ]
+        return "-".join([model.name, self.precision, *filter(None, variants)])
+
+
+def export(
+    model: SegmentationModel,
+    to: str,
+    out: str | Path = ".",
+    request: Request | None = None,
+    reference: Reference | None = None,
+    **options: Any,
+) -> Artifact:
+    """Write ``model`` as target ``to`` into the folder ``out``, run the file, and return it with its proof.
+
+    ``options`` are the fields of `Request`: precision, input_size (height, width), output, preprocess, dynamic.
+    Pass one `Reference` to several calls to compute PyTorch's answers once.
+
+    Errors: `ParityError` when the file does not equal PyTorch; it is then kept as ``<name>.failed`` and an earlier
+    artifact of that name stays. `Unsupported`, `MissingExtra`, `UnknownName`, `BadInput`, `OutputError`.
+    """
+    request = request or Request(**options)
+    target = find_target(to)
+    request.check(model, target)
+    plan, changes = make_plan(model, target, request)
+    reference = reference or Reference(model, *request.size(model))
+    final = Path(out) / (request.stem(model) + target.suffix)
+    draft = describe(model, target, request, plan, changes, reference, final)
+    with atomic_path(final) as temporary:
+        target.convert(plan, temporary)
+        parity = measure(draft, target.load(temporary, 1), reference)
+        record = replace(draft, parity=parity.to_dict())
+        if not parity.ok:
+            _keep_failed(record, temporary)
+            parity.check(f"{final.name} (kept as {final.name}.failed)")
+        target.stamp(temporary, json.dumps(record.to_dict(), ensure_ascii=False))
+        check_goldens(record, target.load(temporary, 1))
+        record = replace(record, sha256=file_sha256(temporary))
+    write_sidecar(record)
+    return record
+
+
+def _keep_failed(record: Artifact, temporary: Path) -> None:
+    """A copy under a name nobody takes for good."""
+    failed = replace(record, path=record.path.with_name(record.path.name + ".failed"))
+    with atomic_path(failed.path) as copy:
+        copy.write_bytes(temporary.read_bytes())
+    write_sidecar(replace(failed, sha256=file_sha256(failed.path)))
+
+
+def make_plan(model: SegmentationModel, target: Target, request: Request) -> tuple[Plan, dict[str, int]]:
+    """The rewritten graph with its contract, and how often each rewrite applied."""
+    height, width = request.size(model)
+    graph = capture(model, height, width, model.spec.multiple)
+    append_head(graph, model.spec, request.output)
+    input_shape = (1, 3, height, width)
+    end = next(n for n in graph.graph.nodes if n.op == "output")
+    output_shape = shapes(graph, input_shape)[end.args[0].name]
+    changes = rewrite(graph, target.rewrites())
+    if request.preprocess == "baked":
+        bake_preprocess(graph, model.weights.preprocess)
+    plan = Plan(
+        graph=graph,
+        precision=request.precision,
+        input_shape=input_shape,
+        output_shape=output_shape,
+        output=request.output,
+        baked=request.preprocess == "baked",
+        dynamic=request.dynamic,
+        multiple=model.spec.multiple,
+    )
+    return plan, changes
+
+
+def describe(
+    model: SegmentationModel,
+    target: Target,
+    request: Request,
+    plan: Plan,
+    changes: dict[str, int],
+    reference: Reference,
+    path: Path,
+) -> Artifact:
+    """The artifact's record before it has been run."""
+    relative = TOLERANCE[request.precision]["relative"]
+    golden = relative + FLOAT32_SHARE * max(reference.float32_distance.values())
+    weights = model.weights
+    return Artifact(
+        path=path,
+        model=model.spec.name,
+        tag=weights.tag,
+        target=target.name,
+        precision=request.precision,
+        output=request.output,
+        baked=plan.baked,
+        dynamic=request.dynamic,
+        input_shape=plan.input_shape,
+        output_shape=plan.output_shape,
+        layout={
+            "input": "NHWC uint8 RGB" if plan.baked else f"{target.layout} float32",
+            "output": f"{target.layout} {'uint8' if request.output == 'mask' else 'float32'}",
+        },
+        preprocess=weights.preprocess,
+        labels=model.spec.labels,
+        multiple=model.spec.multiple,
+        weights={k: getattr(weights, k) for k in ("tag", "sha256", "licence", "origin")},
+        tolerance={"relative": relative, "golden": golden},
+        versions=versions(target),
+        changes=changes,
+        golden=reference.goldens(golden),
+    )
+
+
+def versions(target: Target) -> dict[str, str]:
+    """The packages that took part."""
+    modules = dict.fromkeys(("lightseg", "torch", "numpy", *target.convert_needs, *target.load_needs))
+    return {"python": platform.python_version()} | {m: _version(m) for m in modules}
+
+
+def _version(module: str) -> str:
+    try:
+        return metadata.version(module.replace("_", "-"))
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found: the repeated goldens, and the full comparison when PyTorch was asked."""
+
+    artifact: Artifact
+    runner: dict[str, str]
+    goldens: Sequence[dict[str, Any]]
+    parity: Parity | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "file": self.artifact.path.name,
+            "sha256": self.artifact.sha256,
+            "runner": self.runner,
+            "goldens": list(self.goldens),
+            "parity": self.parity and self.parity.to_dict(),
+        }
+
+
+def verify(path: str | Path, torch: bool = False, weights: str | None = None, threads: int = 1) -> Verification:
+    """Repeat an artifact's proof from the file alone; with ``torch`` also against PyTorch, probe by probe.
+
+    ``weights`` names a weights file where the artifact was made from one.
+
+    Errors: `ParityError` with the number and the limit; `BadInput` for a damaged or foreign file.
+    """
+    artifact = read_artifact(Path(path))
+    runner = load(artifact.path, threads)
+    goldens = check_goldens(artifact, runner)
+    parity = None
+    if torch:
+        model = create_model(artifact.model, weights or artifact.tag)
+        if model.weights.sha256 != artifact.weights["sha256"]:
+            raise ParityError(
+                f"{artifact.path.name} was made from other weights than {model.spec.name}.{model.weights.tag} "
+                "(sha256 differs): stale; export it again"
+            )
+        parity = measure(artifact, runner, Reference(model, *artifact.size))
+        parity.check(artifact.path.name)
+    return Verification(artifact, runner.details, goldens, parity)
+
+
+def load(path: str | Path, threads: int = 1) -> Runner:
+    """The artifact as something that runs. Errors: `MissingExtra`, `BadInput`."""
+    target = target_of(Path(path))
+    target.require(target.load_needs, "running")
+    return target.load(Path(path), threads)
+
+
+def matrix() -> list[dict[str, str | None]]:
+    """What this machine can convert and run, with the reasons where it cannot."""
+    from lightseg.export.targets import TARGETS
+
+    return [
+        {
+            "target": t.name,
+            "precisions": ", ".join(t.precisions),
+            "dynamic": "yes" if t.dynamic else "no",
+            "convert": t.why_not_convert(),
+            "run": t.why_not_load(),
+        }
+        for t in TARGETS.values()
+    ]

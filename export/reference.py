@@ -1,0 +1,91 @@
+"""What PyTorch says about the probes: the answers every artifact is compared with."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightseg.export.artifact import Golden
+from lightseg.export.probes import Image, near_tie, probe_pack
+from lightseg.export.runner import torch_runner
+from lightseg.images import normalise
+from lightseg.predict import class_logits, mask_from_logits, probability_from_logits
+from lightseg.spec import Labels, Preprocess
+from lightseg.zoo import SegmentationModel
+
+Array = NDArray[np.float64]
+
+
+class Reference:
+    """Float64 logits of one model at one size, and how far PyTorch's own float32 is from them.
+
+    One reference serves all targets of an export.
+    """
+
+    def __init__(self, model: SegmentationModel, height: int, width: int) -> None:
+        self.model, self.size = model, (height, width)
+        self.labels, self.preprocess = model.spec.labels, model.weights.preprocess
+        self.probes = probe_pack(height, width)
+        self.probes["near_tie"] = near_tie(model.net, self.preprocess, self.probes["photo"])
+        double, single = torch_runner(model, double=True), torch_runner(model)
+        self.logits: dict[str, Array] = {}
+        self.float32_distance: dict[str, float] = {}
+        """max|Δ| / max|y| between float32 and float64, per probe."""
+        for name, image in self.probes.items():
+            x = prepared(image, self.preprocess)
+            self.logits[name] = double(x)
+            gap = np.abs(single(x) - self.logits[name]).max()
+            self.float32_distance[name] = float(gap / np.abs(self.logits[name]).max())
+
+    def goldens(self, relative: float) -> tuple[Golden, ...]:
+        """The probes that travel with an artifact; street scenes are large, so only the drawn one goes along."""
+        names = ("photo", "scene") if self.model.spec.task == "portrait" else ("scene",)
+        return tuple(self._golden(n, relative) for n in names)
+
+    def _golden(self, name: str, relative: float) -> Golden:
+        logits = self.logits[name]
+        stride = max(1, int(np.ceil(np.sqrt(logits.size / 8192))))
+        return Golden(
+            probe=name,
+            image=self.probes[name],
+            samples=logits[0, :, ::stride, ::stride].astype(np.float32),
+            stride=stride,
+            mask=mask_from_logits(logits, self.labels)[0],
+            ties=int((margin(logits, self.labels) <= 2 * relative * np.abs(logits).max()).sum()),
+        )
+
+
+def prepared(image: Image, preprocess: Preprocess) -> NDArray[np.float32]:
+    """H×W×3 uint8 RGB → 1×3×H×W float32."""
+    return normalise(image.astype(np.float32).transpose(2, 0, 1)[None], preprocess)
+
+
+def pixels(image: Image) -> NDArray[np.float32]:
+    """H×W×3 uint8 RGB → 1×3×H×W of the same values: what a runner with baked preprocessing takes."""
+    return image.astype(np.float32).transpose(2, 0, 1)[None]
+
+
+def margin(logits: NDArray[np.float64], labels: Labels) -> Array:
+    """Distance between the best and the second-best class, N×H×W: the error a decision survives, times two."""
+    best = np.partition(class_logits(logits, labels), -2, axis=1)
+    gap: Array = best[:, -1] - best[:, -2]
+    return gap
+
+
+def as_output(logits: NDArray[np.float64], output: str, labels: Labels) -> NDArray[np.float64]:
+    """``logits`` as an artifact with this output would give them, N×C×H×W."""
+    if output == "logits":
+        return logits
+    if output == "mask":
+        return mask_from_logits(logits, labels)[:, None].astype(np.float64)
+    probability = probability_from_logits(logits, labels).astype(np.float64)
+    return probability[:, 1:2] if len(labels.names) == 2 else probability
+
+
+def as_mask(output: NDArray[np.float64], kind: str, labels: Labels) -> NDArray[np.uint8]:
+    """The class map in an artifact's output, N×H×W."""
+    if kind == "logits":
+        return mask_from_logits(output, labels)
+    if kind == "mask":
+        return output[:, 0].astype(np.uint8)
+    return (output[:, 0] > 0.5).astype(np.uint8) if output.shape[1] == 1 else output.argmax(1).astype(np.uint8)

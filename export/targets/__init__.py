@@ -1,0 +1,29 @@
+"""The formats lightseg writes. To add one: a file here, a line in `TARGETS`, an extra in setup.cfg."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightseg.errors import BadInput, UnknownName
+from lightseg.export.targets.onnx import ONNX
+from lightseg.export.targets.target import Plan, Target
+from lightseg.export.targets.tflite import TFLITE
+
+__all__ = ["TARGETS", "Plan", "Target", "find_target", "target_of"]
+
+TARGETS: dict[str, Target] = {t.name: t for t in (ONNX, TFLITE)}
+
+
+def find_target(name: str) -> Target:
+    if name not in TARGETS:
+        raise UnknownName("target", name, TARGETS)
+    return TARGETS[name]
+
+
+def target_of(path: Path) -> Target:
+    """The target whose files end as ``path`` does."""
+    for target in TARGETS.values():
+        if path.name.removesuffix(".failed").endswith(target.suffix):
+            return target
+    endings = ", ".join(t.suffix for t in TARGETS.values())
+    raise BadInput(f"{path} is no artifact lightseg knows: its name must end in one of {endings}")

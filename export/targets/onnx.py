@@ -1,0 +1,120 @@
+"""ONNX, written directly from the intermediate form, run by ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightseg.errors import BadInput
+from lightseg.export.artifact import METADATA_NAME
+from lightseg.export.runner import Runner
+from lightseg.export.targets.target import Plan, Target
+
+
+def convert(plan: Plan, path: Path) -> None:
+    from lightseg.export.writers.onnx import write_onnx
+
+    in_shape: list[int | str] = list(plan.file_input_shape)
+    out_shape: list[int | str] = list(plan.output_shape)
+    if plan.dynamic:
+        height = 1 if plan.baked else 2
+        in_shape[0], in_shape[height], in_shape[height + 1] = "batch", "height", "width"
+        out_shape[0], out_shape[2], out_shape[3] = "batch", "out_height", "out_width"
+    path.write_bytes(write_onnx(plan.graph, in_shape, out_shape, "image", plan.output))
+
+
+class OnnxRunner:
+    """ONNX Runtime on the CPU, with inputs and outputs bound to buffers that live as long as the shape."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime raises a family of its own types
+            raise BadInput(f"{path} does not load in ONNX Runtime: {str(error).splitlines()[0]}") from error
+        self._ort = ort
+        self._input, self._output = self._session.get_inputs()[0], self._session.get_outputs()[0]
+        self._image = self._input.type == "tensor(uint8)"
+        self._binding = self._session.io_binding()
+        self._x: Any = None
+        self.name = "onnxruntime"
+        self.details = {
+            "runtime": "onnxruntime",
+            "version": ort.__version__,
+            "provider": ",".join(self._session.get_providers()),
+            "threads": str(threads),
+        }
+
+    def feed(self, x: NDArray[Any]) -> None:
+        native = (
+            np.ascontiguousarray(x.transpose(0, 2, 3, 1), np.uint8)
+            if self._image
+            else np.ascontiguousarray(x, np.float32)
+        )
+        if self._x is None or list(self._x.shape()) != list(native.shape):
+            self._x = self._ort.OrtValue.ortvalue_from_numpy(native.copy())
+            self._binding.bind_ortvalue_input(self._input.name, self._x)
+            self._binding.bind_output(self._output.name)
+        else:
+            self._x.update_inplace(native)
+
+    def run(self) -> None:
+        self._session.run_with_iobinding(self._binding)
+
+    def fetch(self) -> NDArray[Any]:
+        result: NDArray[Any] = self._binding.get_outputs()[0].numpy()
+        return result
+
+    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
+        self.feed(x)
+        self.run()
+        return self.fetch()
+
+
+def load(path: Path, threads: int) -> Runner:
+    return OnnxRunner(path, threads)
+
+
+def stamp(path: Path, text: str) -> None:
+    from lightseg.export.writers.onnx import with_metadata
+
+    path.write_bytes(with_metadata(path.read_bytes(), METADATA_NAME, text))
+
+
+def read_record(path: Path) -> str | None:
+    from lightseg.export.writers.onnx import metadata
+
+    try:
+        return metadata(path.read_bytes(), METADATA_NAME)
+    except Exception as error:  # protobuf's errors share no public base
+        raise BadInput(f"{path} is not a readable ONNX file ({type(error).__name__}); export it again") from error
+
+
+def rewrites() -> tuple[Any, ...]:
+    from lightseg.export.rewrites import ALWAYS
+
+    return ALWAYS
+
+
+ONNX = Target(
+    name="onnx",
+    suffix=".onnx",
+    extra="onnx",
+    precisions=("fp32",),
+    dynamic=True,
+    layout="NCHW",
+    rewrites=rewrites,
+    convert=convert,
+    convert_needs=("onnx",),
+    load=load,
+    load_needs=("onnxruntime",),
+    stamp=stamp,
+    read_record=read_record,
+)

@@ -1,0 +1,78 @@
+"""What a target is: a record of functions, and the plan they work from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightseg.errors import MissingExtra
+from lightseg.export.runner import Runner
+
+if TYPE_CHECKING:
+    from torch import fx
+
+    from lightseg.export.rewrites import Rewrite
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One conversion: the graph as the target wants it, in float64, and the contract of the file."""
+
+    graph: fx.GraphModule
+    precision: str
+    input_shape: tuple[int, ...]
+    """N×3×H×W."""
+    output_shape: tuple[int, ...]
+    output: str
+    baked: bool
+    dynamic: bool
+    multiple: int
+
+    @property
+    def file_input_shape(self) -> tuple[int, ...]:
+        """The shape of the graph's input: N×H×W×3 where it takes images."""
+        n, c, h, w = self.input_shape
+        return (n, h, w, c) if self.baked else (n, c, h, w)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A deployable format. ``convert`` and ``load`` each state the modules they need."""
+
+    name: str
+    suffix: str
+    extra: str
+    precisions: tuple[str, ...]
+    dynamic: bool
+    """Whether batch and image size may stay open."""
+    layout: str
+    """Layout of float inputs and of outputs in the file."""
+    rewrites: Callable[[], tuple[Rewrite, ...]]
+    convert: Callable[[Plan, Path], None]
+    convert_needs: tuple[str, ...]
+    load: Callable[[Path, int], Runner]
+    load_needs: tuple[str, ...]
+    stamp: Callable[[Path, str], None]
+    """Store the artifact's record inside the file."""
+    read_record: Callable[[Path], str | None]
+
+    def why_not_convert(self) -> str | None:
+        """The reason this machine cannot write the format; None when it can."""
+        return self._missing(self.convert_needs, "writing")
+
+    def why_not_load(self) -> str | None:
+        """The reason this machine cannot run the format; None when it can."""
+        return self._missing(self.load_needs, "running")
+
+    def _missing(self, needs: tuple[str, ...], doing: str) -> str | None:
+        absent = [m for m in needs if find_spec(m) is None]
+        return str(MissingExtra(f"{doing} {self.name}", self.extra, absent[0])) if absent else None
+
+    def require(self, needs: tuple[str, ...], doing: str) -> None:
+        """Raise `MissingExtra` for the first module that is not installed."""
+        for module in needs:
+            if find_spec(module) is None:
+                raise MissingExtra(f"{doing} {self.name}", self.extra, module)

@@ -1,0 +1,111 @@
+"""TFLite, written directly from the intermediate form, run by LiteRT with its XNNPACK delegate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightseg.errors import BadInput
+from lightseg.export.artifact import METADATA_NAME
+from lightseg.export.runner import Runner
+from lightseg.export.targets.target import Plan, Target
+
+
+def convert(plan: Plan, path: Path) -> None:
+    from lightseg.export.writers.tflite import write_tflite
+
+    path.write_bytes(write_tflite(plan.graph, plan.file_input_shape, "image", plan.output))
+
+
+class LiteRtRunner:
+    """LiteRT's interpreter; the default delegate is XNNPACK."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import ai_edge_litert
+        from ai_edge_litert.interpreter import Interpreter
+
+        try:
+            self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise BadInput(f"{path} does not load in LiteRT: {str(error).splitlines()[0]}") from error
+        self._input = self._interpreter.get_input_details()[0]
+        self._output = self._interpreter.get_output_details()[0]
+        delegated = [op for op in self._interpreter._get_ops_details() if op["op_name"] == "DELEGATE"]
+        self.name = "litert"
+        self.details = {
+            "runtime": "ai-edge-litert",
+            "version": ai_edge_litert.__version__,
+            "delegate": "XNNPACK" if delegated else "none",
+            "partitions": str(len(delegated)),
+            "threads": str(threads),
+        }
+
+    def feed(self, x: NDArray[Any]) -> None:
+        native = np.ascontiguousarray(x.transpose(0, 2, 3, 1), self._input["dtype"])
+        if tuple(native.shape) != tuple(self._input["shape"]):
+            n, h, w, c = self._input["shape"]
+            raise BadInput(
+                f"this artifact takes {n}x{c}x{h}x{w}, not {'x'.join(map(str, x.shape))}; export another size"
+            )
+        self._interpreter.set_tensor(self._input["index"], native)
+
+    def run(self) -> None:
+        self._interpreter.invoke()
+
+    def fetch(self) -> NDArray[Any]:
+        result: NDArray[Any] = self._interpreter.get_tensor(self._output["index"]).transpose(0, 3, 1, 2)
+        return result
+
+    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
+        self.feed(x)
+        self.run()
+        return self.fetch()
+
+
+def load(path: Path, threads: int) -> Runner:
+    return LiteRtRunner(path, threads)
+
+
+def stamp(path: Path, text: str) -> None:
+    from lightseg.export.writers.flatbuffer import with_metadata
+
+    path.write_bytes(with_metadata(path.read_bytes(), METADATA_NAME, text))
+
+
+def read_record(path: Path) -> str | None:
+    from lightseg.export.writers.flatbuffer import metadata
+
+    data = path.read_bytes()
+    if data[4:8] != b"TFL3":
+        raise BadInput(f"{path} is not a TFLite file; export it again")
+    try:
+        return metadata(data, METADATA_NAME)
+    except Exception as error:  # a damaged offset table fails in many ways
+        raise BadInput(f"{path} is not a readable TFLite file ({type(error).__name__}); export it again") from error
+
+
+def rewrites() -> tuple[Any, ...]:
+    from lightseg.export.rewrites import ALWAYS
+
+    return ALWAYS
+
+
+TFLITE = Target(
+    name="tflite",
+    suffix=".tflite",
+    extra="tflite",
+    precisions=("fp32",),
+    dynamic=False,
+    layout="NHWC",
+    rewrites=rewrites,
+    convert=convert,
+    convert_needs=("ai_edge_litert",),
+    load=load,
+    load_needs=("ai_edge_litert",),
+    stamp=stamp,
+    read_record=read_record,
+)

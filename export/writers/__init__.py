@@ -1,0 +1,1 @@
+"""Writers: the intermediate form as bytes of a format, operation by operation."""

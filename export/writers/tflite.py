@@ -1,0 +1,231 @@
+"""The intermediate form as a TFLite model, NHWC throughout, without a transposition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, fx
+
+from lightseg.export.graph import ops
+from lightseg.export.graph.shapes import Shape, shapes
+from lightseg.export.writers.flatbuffer import FlatModel
+
+SAME, VALID = 0, 1
+
+
+def write_tflite(graph: fx.GraphModule, input_shape: Shape, input_name: str, output_name: str) -> bytes:
+    """The bytes of a float32 model. ``input_shape`` is N×3×H×W, or N×H×W×3 where the graph takes images."""
+    return _Writer(graph, input_shape).write(input_name, output_name)
+
+
+def _nhwc(shape: Shape) -> Shape:
+    return (shape[0], shape[2], shape[3], shape[1])
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    return tensor.detach().cpu().numpy()
+
+
+class _Writer:
+    def __init__(self, graph: fx.GraphModule, input_shape: Shape) -> None:
+        import torch
+
+        self.graph = graph
+        self.takes_images = any(isinstance(m, ops.FromImage) for m in graph.children())
+        self.input_shape = input_shape
+        self.shapes = shapes(graph, input_shape, torch.uint8 if self.takes_images else torch.float64)
+        self.flat = FlatModel()
+        self.values: dict[fx.Node, int] = {}
+
+    def write(self, input_name: str, output_name: str) -> bytes:
+        image = result = -1
+        for node in self.graph.graph.nodes:
+            if node.op == "placeholder":
+                image = self._input(input_name)
+                self.values[node] = image
+            elif node.op == "output":
+                result = self.values[node.args[0]]
+                self.flat.graph.tensors[result].name = output_name.encode()
+            else:
+                op = self.graph.get_submodule(str(node.target))
+                inputs = [self.values[a] for a in node.args]
+                self.values[node] = WRITERS[type(op)](self, node, op, inputs)
+        return self.flat.finish({input_name: image}, {output_name: result})
+
+    def _input(self, name: str) -> int:
+        if self.takes_images:
+            return self.flat.tensor(name, self.input_shape, "uint8")
+        return self.flat.tensor(name, _nhwc(self.input_shape))
+
+    def out(self, node: fx.Node, suffix: str = "", dtype: str = "float32", shape: Shape | None = None) -> int:
+        """The NHWC tensor that holds ``node``'s value, or an intermediate one on the way to it."""
+        return self.flat.tensor(node.name + suffix, shape or _nhwc(self.shapes[node.name]), dtype)
+
+    def shape_in(self, node: fx.Node, index: int = 0) -> Shape:
+        source = node.args[index]
+        assert isinstance(source, fx.Node)
+        return self.shapes[source.name]
+
+
+Inputs = list[int]
+
+
+def _conv(w: _Writer, node: fx.Node, op: ops.Conv, inputs: Inputs) -> int:
+    x, padding = _padded(w, node, op, inputs[0])
+    strides: dict[str, Any] = {"padding": padding, "strideH": op.stride[0], "strideW": op.stride[1]}
+    dilations = {"dilationHFactor": op.dilation[0], "dilationWFactor": op.dilation[1]}
+    weight = _array(op.weight)
+    out_channels, _, kh, kw = weight.shape
+    bias = w.flat.constant(node.name + "_bias", np.zeros(out_channels) if op.bias is None else _array(op.bias))
+    if op.is_depthwise:
+        kernel = w.flat.constant(node.name + "_weight", weight.transpose(1, 2, 3, 0).reshape(1, kh, kw, out_channels))
+        multiplier = {"depthMultiplier": out_channels // op.groups}
+        version = 1 if op.dilation == (1, 1) else 2
+        inputs = [x, kernel, bias]
+        return w.flat.operator("DEPTHWISE_CONV_2D", inputs, w.out(node), version, **strides, **dilations, **multiplier)
+    kernel = w.flat.constant(node.name + "_weight", weight.transpose(0, 2, 3, 1))
+    version = 1 if op.groups == 1 else 6
+    return w.flat.operator("CONV_2D", [x, kernel, bias], w.out(node), version, **strides, **dilations)
+
+
+def _padded(w: _Writer, node: fx.Node, op: ops.Conv, x: int) -> tuple[int, int]:
+    """The input and padding mode; PyTorch's padding is TFLite's SAME only where both sides agree."""
+    size, out = w.shape_in(node)[2:], w.shapes[node.name][2:]
+    ours, same = [], []
+    for i in range(2):
+        kernel, stride, dilation, before = op.weight.shape[2 + i], op.stride[i], op.dilation[i], op.padding[i]
+        reach = (out[i] - 1) * stride + (kernel - 1) * dilation + 1
+        ours.append((before, max(reach - size[i] - before, 0)))
+        total = max(reach - size[i], 0) if out[i] == -(-size[i] // stride) else -1
+        same.append((total // 2, total - total // 2))
+    if ours == same:
+        return x, SAME
+    if not any(map(any, ours)):
+        return x, VALID
+    n, c, height, width = w.shape_in(node)
+    shape = (n, height + sum(ours[0]), width + sum(ours[1]), c)
+    pads = w.flat.constant("paddings", [(0, 0), *ours, (0, 0)], "int32")
+    return w.flat.operator("PAD", [x, pads], w.out(node, "_pad", shape=shape)), VALID
+
+
+def _deconv(w: _Writer, node: fx.Node, op: ops.Deconv, inputs: Inputs) -> int:
+    """The 1-D bias is given even where it is zero: without it the runtime's delegate splits the graph."""
+    weight = _array(op.weight)
+    bias = np.zeros(weight.shape[1]) if op.bias is None else _array(op.bias)
+    args = [
+        w.flat.constant("shape", _nhwc(w.shapes[node.name]), "int32"),
+        w.flat.constant(node.name + "_weight", weight.transpose(1, 2, 3, 0)),
+        inputs[0],
+        w.flat.constant(node.name + "_bias", bias),
+    ]
+    kh, kw = weight.shape[2:]
+    return w.flat.operator("TRANSPOSE_CONV", args, w.out(node), 3, padding=VALID, strideH=kh, strideW=kw)
+
+
+def _affine(w: _Writer, node: fx.Node, op: ops.Affine, inputs: Inputs) -> int:
+    scale, shift = (_per_channel(_array(v)) for v in (op.scale, op.shift))
+    scaled = inputs[0]
+    if (scale != 1).any():
+        target = w.out(node, "_scaled") if shift.any() else w.out(node)
+        scaled = w.flat.operator("MUL", [scaled, w.flat.constant(node.name + "_scale", scale)], target)
+    if shift.any():
+        scaled = w.flat.operator("ADD", [scaled, w.flat.constant(node.name + "_shift", shift)], w.out(node))
+    return scaled
+
+
+def _per_channel(values: NDArray[Any]) -> NDArray[Any]:
+    """A scalar where all channels agree: runtimes have a faster kernel for it."""
+    return values[:1] if (values == values[0]).all() else values.reshape(1, 1, 1, -1)
+
+
+def _prelu(w: _Writer, node: fx.Node, op: ops.PReLU, inputs: Inputs) -> int:
+    slope = w.flat.constant(node.name + "_slope", _array(op.slope).reshape(1, 1, -1))
+    return w.flat.operator("PRELU", [inputs[0], slope], w.out(node))
+
+
+def _upsample(w: _Writer, node: fx.Node, op: ops.Upsample, inputs: Inputs) -> int:
+    size = w.flat.constant("size", w.shapes[node.name][2:], "int32")
+    options = {"alignCorners": op.align_corners, "halfPixelCenters": not op.align_corners}
+    return w.flat.operator("RESIZE_BILINEAR", [inputs[0], size], w.out(node), 3, **options)
+
+
+def _avg_pool(w: _Writer, node: fx.Node, op: ops.AvgPool, inputs: Inputs) -> int:
+    k = op.factor
+    window = {"padding": VALID, "filterHeight": k, "filterWidth": k, "strideH": k, "strideW": k}
+    return w.flat.operator("AVERAGE_POOL_2D", inputs, w.out(node), **window)
+
+
+def _mean(w: _Writer, node: fx.Node, op: ops.GlobalMean, inputs: Inputs) -> int:
+    axes = w.flat.constant("spatial_axes", [1, 2], "int32")
+    return w.flat.operator("MEAN", [inputs[0], axes], w.out(node), keepDims=True)
+
+
+def _max_channel(w: _Writer, node: fx.Node, op: ops.MaxChannel, inputs: Inputs) -> int:
+    axis = w.flat.constant("channel_axes", [3], "int32")
+    return w.flat.operator("REDUCE_MAX", [inputs[0], axis], w.out(node), keepDims=True)
+
+
+def _permute(w: _Writer, node: fx.Node, op: ops.Permute, inputs: Inputs) -> int:
+    index = w.flat.constant(node.name + "_index", _array(op.index), "int32")
+    return w.flat.operator("GATHER", [inputs[0], index], w.out(node), axis=3)
+
+
+def _first_channels(w: _Writer, node: fx.Node, op: ops.FirstChannels, inputs: Inputs) -> int:
+    begin = w.flat.constant("begin", [0, 0, 0, 0], "int32")
+    size = w.flat.constant("extent", _nhwc(w.shapes[node.name]), "int32")
+    return w.flat.operator("SLICE", [inputs[0], begin, size], w.out(node))
+
+
+def _arg_max(w: _Writer, node: fx.Node, op: ops.ArgMax, inputs: Inputs) -> int:
+    shape = _nhwc(w.shapes[node.name])
+    index = w.out(node, "_index", "int32", shape[:3])
+    w.flat.operator(
+        "ARG_MAX",
+        [inputs[0], w.flat.constant("channel_axis", 3, "int32")],
+        index,
+        outputType=w.flat.schema.TensorType.INT32,
+    )
+    small = w.flat.operator("CAST", [index], w.out(node, "_uint8", "uint8", shape[:3]))
+    return w.flat.operator(
+        "RESHAPE", [small, w.flat.constant("mask_shape", shape, "int32")], w.out(node, "", "uint8"), newShape=shape
+    )
+
+
+def _positive(w: _Writer, node: fx.Node, op: ops.Positive, inputs: Inputs) -> int:
+    zero = w.flat.constant("zero", [0.0])
+    above = w.flat.operator("GREATER", [inputs[0], zero], w.out(node, "_above", "bool"))
+    return w.flat.operator("CAST", [above], w.out(node, "", "uint8"))
+
+
+def _plain(kind: str, dtype: str = "float32", **options: Any) -> Callable[[_Writer, fx.Node, Any, Inputs], int]:
+    """An operation that is one operator with the same arguments."""
+
+    def write(w: _Writer, node: fx.Node, op: Any, inputs: Inputs) -> int:
+        return w.flat.operator(kind, inputs, w.out(node, dtype=dtype), **options)
+
+    return write
+
+
+WRITERS: dict[type, Callable[[_Writer, fx.Node, Any, Inputs], int]] = {
+    ops.Conv: _conv,
+    ops.Deconv: _deconv,
+    ops.Affine: _affine,
+    ops.PReLU: _prelu,
+    ops.Concat: _plain("CONCATENATION", axis=3),
+    ops.Add: _plain("ADD"),
+    ops.Mul: _plain("MUL"),
+    ops.AvgPool: _avg_pool,
+    ops.GlobalMean: _mean,
+    ops.Upsample: _upsample,
+    ops.Permute: _permute,
+    ops.Softmax: _plain("SOFTMAX", beta=1.0),
+    ops.MaxChannel: _max_channel,
+    ops.Sigmoid: _plain("LOGISTIC"),
+    ops.FirstChannels: _first_channels,
+    ops.ArgMax: _arg_max,
+    ops.Positive: _positive,
+    ops.FromImage: _plain("CAST"),
+}
