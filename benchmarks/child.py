@@ -86,21 +86,22 @@ class Session:
 
     def sample(self, request: dict[str, Any]) -> dict[str, Any]:
         count, duration, rotate = request["samples"], int(request["seconds"] * 1e9), request.get("rotate", True)
-        samples, device = array.array("q"), array.array("q")
+        samples, cpu, device = array.array("q"), array.array("q"), array.array("q")
         runner, inputs = self.runner, self.inputs
         share = self.protocol.audits / count * len(inputs) / len(self.references)
         audit = Audit(self.references, random.Random(request.get("seed", 0)), share)
         on_device: Callable[[], int] | None = getattr(runner, "device_ns", None)
-        before = usage()
         gc.collect()
         gc.disable()
+        before = usage()
         begin, step = perf_counter_ns(), 0
         while step < count or perf_counter_ns() - begin < duration:
             index = step % len(inputs) if rotate else 0
             runner.feed(inputs[index])
-            start = perf_counter_ns()
+            busy, start = process_time_ns(), perf_counter_ns()
             runner.run()
             samples.append(perf_counter_ns() - start)
+            cpu.append(process_time_ns() - busy)
             if on_device is not None:
                 device.append(on_device())
             audit.maybe(index, runner.fetch)
@@ -111,6 +112,7 @@ class Session:
         spent = {name: value - before[name] for name, value in usage().items()}
         return {
             "samples_ns": list(samples),
+            "cpu_samples_ns": list(cpu),
             "device_ns": list(device),
             "wall_ns": wall,
             **spent,

@@ -49,8 +49,10 @@ SLOTS: dict[object, tuple[tuple[int, Role], ...]] = {
 }
 
 
-def count_model(model: nn.Module, size: tuple[int, int], batch: int = 1) -> Cost:
+def count_model(model: nn.Module, size: tuple[int, int], batch: int = 1, name: str | None = None) -> Cost:
     """The cost of ``model`` in evaluation mode for a batch×3×height×width float32 input. Nothing is computed.
+
+    ``name`` is what the result calls itself.
 
     MACs come from ``torch.utils.flop_counter``'s formula for convolutions (which counts a multiply and an add as two
     flops: halved here). Errors: `Unsupported` for an operator that multiplies and accumulates but has no rule.
@@ -59,8 +61,8 @@ def count_model(model: nn.Module, size: tuple[int, int], batch: int = 1) -> Cost
     signature = program.graph_signature
     tensors = {node.name: _tensor(node) for node in _activations(program)}
     ops = [_op(node, program) for node in program.graph.nodes if node.op == "call_function" and node.name in tensors]
-    name = getattr(model, "name", type(model).__name__)
-    return total(str(name), ops, tensors, signature.user_inputs, signature.user_outputs)
+    source = name or str(getattr(model, "name", type(model).__name__))
+    return total(source, ops, tensors, signature.user_inputs, signature.user_outputs)
 
 
 def _activations(program: ExportedProgram) -> Iterator[Node]:

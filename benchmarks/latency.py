@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Literal
 
-Boundary = Literal["import_and_load", "load", "first", "run", "device"]
+Boundary = Literal["import_and_load", "load", "first", "run", "run_cpu", "device"]
 """What a clock enclosed; numbers of different boundaries are never compared or mixed.
 
 import_and_load  the runtime's Python package is imported and the model made ready, in a process that has neither
 load             the model is made ready again, the package being there
 first            the first inference after that
 run              one inference: the runtime's call alone, input and output copies outside
+run_cpu          the processor time of that call, all threads together: what it costs, where others compete for the core
 device           the accelerator's own clock around the same call
 """
 
@@ -109,7 +110,15 @@ class Latency:
 
     def summary(self) -> dict[str, float | int | str | None]:
         """The statistics, times in milliseconds."""
-        times = {"p50": self.p50, "p90": self.p90, "p95": self.p95, "p99": self.p99, "min": self.min, "mad": self.mad}
+        times = {
+            "median": self.median,
+            "p50": self.p50,
+            "p90": self.p90,
+            "p95": self.p95,
+            "p99": self.p99,
+            "min": self.min,
+            "mad": self.mad,
+        }
         milliseconds = {f"{name}_ms": None if ns is None else ns / 1e6 for name, ns in times.items()}
         return {"boundary": self.boundary, "count": self.count, **milliseconds, "spread": self.spread}
 

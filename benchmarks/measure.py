@@ -17,6 +17,8 @@ MakeChild = Callable[[int], AbstractContextManager[Child]]
 
 REPEATED = 30
 """Runs of one image at the end, to see whether the runtime is faster when it has seen the image before."""
+SAMPLED: dict[Boundary, str] = {"run": "samples_ns", "run_cpu": "cpu_samples_ns", "device": "device_ns"}
+"""Where an answer to ``sample`` holds the boundaries that are measured many times."""
 MINIMUM_SHARE_OF_CPU = 0.95
 
 
@@ -51,10 +53,8 @@ class Row:
         """The samples of all processes, one after the other; None where the boundary was not measured."""
         samples: list[int] = []
         for process in self.processes:
-            if boundary == "run":
-                samples += process.sampled["samples_ns"]
-            elif boundary == "device":
-                samples += process.sampled["device_ns"]
+            if boundary in SAMPLED:
+                samples += process.sampled[SAMPLED[boundary]]
             else:
                 samples.append(process.opened[f"{boundary}_ns"])
         return Latency(boundary, tuple(samples)) if samples else None
@@ -102,7 +102,7 @@ class Row:
         return list(dict.fromkeys(found))
 
     def to_dict(self) -> dict[str, Any]:
-        boundaries: tuple[Boundary, ...] = ("import_and_load", "load", "first", "run", "device")
+        boundaries: tuple[Boundary, ...] = ("import_and_load", "load", "first", "run", "run_cpu", "device")
         latencies = [latency for b in boundaries if (latency := self.latency(b)) is not None]
         return {
             "subject": self.subject.to_dict(),

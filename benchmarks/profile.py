@@ -1,0 +1,82 @@
+"""The profile of a model or a file: exact counts, printed per layer, beside what was published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from lightseg.benchmarks.counting import Cost, differences
+from lightseg.benchmarks.tables import layer_table, total_table
+
+if TYPE_CHECKING:
+    from lightseg.spec import ModelSpec
+
+Size = tuple[int, int]
+
+
+def profile(files: Sequence[Path], names: Sequence[str], size: Size | None, console: Console) -> list[dict[str, Any]]:
+    """Print the tables; return the same as data. Errors: those of the counters, `UnknownName`."""
+    reports = [_model(name, size, console) for name in names]
+    return reports + [_file(path, console) for path in files]
+
+
+def _model(name: str, size: Size | None, console: Console) -> dict[str, Any]:
+    """The architecture is counted; its weights are not needed and not loaded."""
+    from lightseg.benchmarks.count_model import count_model
+    from lightseg.zoo import find_spec
+
+    spec = find_spec(name.partition(".")[0])
+    height, width = size or spec.input_size
+    spec.check_size(height, width)
+    cost = count_model(spec.build(), (height, width), name=f"{spec.name} {height}x{width}")
+    console.print(layer_table(cost))
+    at_published_size = (height, width) == spec.input_size
+    console.print(total_table([cost], spec if at_published_size else None))
+    return {"counted": cost.to_dict(), "published": _published(spec) if at_published_size else {}}
+
+
+def _file(path: Path, console: Console) -> dict[str, Any]:
+    """Counted from the file, next to the model it was made from where its record says which that is."""
+    from lightseg.benchmarks.count_model import count_model
+    from lightseg.errors import BadInput
+    from lightseg.export.artifact import read_artifact
+    from lightseg.zoo import find_spec
+
+    cost = count_file(path)
+    console.print(layer_table(cost))
+    try:
+        artifact = read_artifact(path)
+    except BadInput as error:  # foreign files are welcome here: counting needs no record
+        console.print(total_table([cost], None))
+        return {"counted": cost.to_dict(), "compared": str(error)}
+    spec = find_spec(artifact.model)
+    model = count_model(spec.build(), artifact.size, artifact.input_shape[0], f"{spec.name} in PyTorch")
+    console.print(total_table([model, cost], None))
+    found = differences(model, cost)
+    verdict = "the file agrees with the model, batch norms folded" if not found else "; ".join(found)
+    if found and (artifact.baked or artifact.output != "logits"):
+        verdict += " (the file also holds preprocessing or an output head)"
+    console.print(verdict, highlight=False)
+    return {"counted": cost.to_dict(), "model": model.to_dict(), "differences": list(found)}
+
+
+def count_file(path: Path) -> Cost:
+    """Counts from an ONNX or TFLite file, by its ending. Errors: `BadInput` for any other."""
+    from lightseg.errors import BadInput
+
+    if path.suffix == ".onnx":
+        from lightseg.benchmarks.count_onnx import count_onnx
+
+        return count_onnx(path)
+    if path.suffix == ".tflite":
+        from lightseg.benchmarks.count_tflite import count_tflite
+
+        return count_tflite(path)
+    raise BadInput(f"{path} cannot be counted; give an .onnx or .tflite file, or a model with --model")
+
+
+def _published(spec: ModelSpec) -> dict[str, Any]:
+    return {name: vars(figure) for name, figure in spec.published.items()}

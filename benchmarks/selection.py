@@ -1,0 +1,105 @@
+"""From what the user named to the subjects that are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lightseg.benchmarks.subject import Device, Subject
+
+Size = tuple[int, int]
+EAGER = "PyTorch eager"
+ARCHITECTURE_ONLY = "random weights: architecture only"
+
+
+def eager_subject(name: str, weights: str | None, size: Size | None, device: Device) -> Subject:
+    """A model in PyTorch eager. Errors: those of `create_model`, and `BadInput` for an impossible ``size``."""
+    from lightseg.zoo import create_model
+
+    model = create_model(name, weights)
+    height, width = size or model.spec.input_size
+    model.spec.check_size(height, width)
+    return Subject(
+        label=model.name,
+        runtime=EAGER,
+        shape=(1, 3, height, width),
+        preprocess=model.weights.preprocess.to_dict(),
+        model=name,
+        weights=weights,
+        device=device,
+        note=_note(model.weights.tag),
+    )
+
+
+def artifact_subjects(paths: Sequence[Path], device: Device, weights: str | None = None) -> list[Subject]:
+    """PyTorch eager and the file itself, for every artifact; on a GPU eager alone.
+
+    Where the weights an artifact was made from are not at hand (it came from a file of the user's), ``weights`` names
+    them; otherwise the eager row fails alone and the artifact is measured without it.
+    Errors: `BadInput` for a missing file, one without a record, or a record of another file.
+    """
+    from lightseg.export.artifact import Artifact, read_artifact
+
+    def eager(artifact: Artifact) -> Subject:
+        return Subject(
+            label=f"{artifact.model}-{artifact.tag}",
+            runtime=EAGER,
+            shape=artifact.input_shape,
+            preprocess=artifact.preprocess.to_dict(),
+            model=artifact.model,
+            weights=weights or artifact.tag,
+            device=device,
+            note=_note(artifact.tag),
+        )
+
+    def file(artifact: Artifact) -> Subject:
+        return Subject(
+            label=f"{artifact.model}-{artifact.tag}",
+            runtime=artifact.target,
+            shape=artifact.input_shape,
+            preprocess=None if artifact.baked else artifact.preprocess.to_dict(),
+            path=str(artifact.path.resolve()),
+            sha256=artifact.sha256,
+            precision=artifact.precision,
+            note=_note(artifact.tag),
+        )
+
+    artifacts = [read_artifact(path) for path in paths]
+    return [make(a) for a in artifacts for make in ((eager, file) if device == "cpu" else (eager,))]
+
+
+def grouped(*lists: Sequence[Subject]) -> list[Subject]:
+    """One list: subjects of one label and shape together, PyTorch eager in front and only once."""
+    groups: dict[tuple[str, tuple[int, ...]], list[Subject]] = {}
+    for subject in (subject for subjects in lists for subject in subjects):
+        group = groups.setdefault((subject.label, subject.shape), [])
+        if subject.path is not None or not any(other.path is None for other in group):
+            group.append(subject)
+    return [s for group in groups.values() for s in sorted(group, key=lambda s: s.path is not None)]
+
+
+def export_all(
+    names: Sequence[str],
+    weights: str | None,
+    targets: Sequence[str],
+    out: Path,
+    size: Size | None,
+    announce: Callable[[str], None],
+) -> list[Path]:
+    """Export every model to every target into ``out``. Errors: those of `lightseg.export.export`."""
+    from lightseg.export import export
+    from lightseg.export.targets import find_target
+    from lightseg.zoo import create_model
+
+    for target in targets:
+        find_target(target)  # a misspelt one is refused before the first minute is spent
+    paths = []
+    for model in [create_model(name, weights) for name in names]:
+        for target in targets:
+            announce(f"exporting {model.name} to {target}")
+            paths.append(export(model, to=target, out=out, input_size=size).path)
+    return paths
+
+
+def _note(tag: str) -> str:
+    return ARCHITECTURE_ONLY if tag == "random" else ""

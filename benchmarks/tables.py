@@ -1,0 +1,140 @@
+"""Results as tables for a terminal. Published and counted figures stand in columns of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from lightseg.benchmarks.counting import Cost
+from lightseg.benchmarks.latency import Boundary
+from lightseg.benchmarks.measure import Row
+
+if TYPE_CHECKING:
+    from lightseg.benchmarks.report import Report
+    from lightseg.spec import ModelSpec
+
+STYLE = {"PUBLISHABLE": "green", "NOISY": "yellow", "INVALID": "red"}
+MISSING = "—"
+
+
+def latency_table(rows: Sequence[Row]) -> Table:
+    """Milliseconds: load and first inference (medians over processes), then the steady state of the run alone."""
+    table = Table(title="measured, milliseconds", title_justify="left", box=box.SIMPLE_HEAD)
+    device = any(row.latency("device") for row in rows)
+    for name in ("model", "runtime"):
+        table.add_column(name, overflow="fold")
+    numbers = ["input", "threads", "load", "first", "run p50", "p90", "p99", "min", "MAD", "CPU p50", "samples"]
+    for name in numbers + (["device p50"] if device else []):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for row in rows:
+        table.add_row(*_cells(row, device))
+    return table
+
+
+def _cells(row: Row, device: bool) -> list[str | Text]:
+    run, shape = row.run, row.subject.shape
+    precision = "" if row.subject.precision == "fp32" else f" {row.subject.precision}"
+    cells: list[str | Text] = [
+        row.subject.label,
+        row.subject.runtime + precision,
+        "x".join(map(str, shape[2:])) if shape[0] == 1 else "x".join(map(str, shape)),
+        str(row.threads),
+        _median(row, "load"),
+        _median(row, "first"),
+        *(_ms(v) for v in (run.p50, run.p90, run.p99, run.min, run.mad)),
+        _median(row, "run_cpu"),
+        str(run.count),
+    ]
+    if device:
+        cells.append(_median(row, "device"))
+    return [*cells, Text(row.verdict, STYLE[row.verdict])]
+
+
+def machine(report: Report) -> str:
+    """One line of the machine the numbers hold for."""
+    facts = report.environment
+    cores = ",".join(map(str, report.cores))
+    guest = " (virtual machine)" if facts["virtual_machine"] else ""
+    load = facts["load_average"]
+    busy = f"load {load[0]:.2f}" if isinstance(load, list) else f"load {load}"
+    return f"{facts['cpu']}{guest}, pinned to core {cores}, governor {facts['governor']}, {busy} at the start"
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """What stands under the table: the reasons of every verdict that is not PUBLISHABLE, and labels."""
+    lines = [f"{row.subject.name}: {row.verdict}, {'; '.join(row.reasons)}" for row in rows if row.reasons]
+    lines += [f"{row.subject.name}: {row.subject.note}" for row in rows if row.subject.note]
+    if any(row.run.p99 is None for row in rows):
+        lines.append(f"{MISSING}: the samples do not support this percentile (p90 needs 36, p99 needs 368)")
+    return lines
+
+
+def layer_table(cost: Cost) -> Table:
+    """Counted per operator, in execution order; views, which cost nothing, are left out."""
+    table = Table(title=f"{cost.source}: counted per operator", title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("layer", "operator", "output"):
+        table.add_column(name, overflow="fold")
+    for name in ("params", "MACs", "share", "bytes moved"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for layer in (layer for layer in cost.layers if layer.kind != "view"):
+        shape = "×".join(map(str, layer.shape))
+        share = f"{layer.macs / cost.macs:.1%}" if layer.macs else ""
+        moved = f"{layer.bytes_read + layer.bytes_written:,}"
+        table.add_row(layer.name, layer.kind, shape, _count(layer.params), _count(layer.macs), share, moved)
+    return table
+
+
+def total_table(costs: Sequence[Cost], spec: ModelSpec | None) -> Table:
+    """Totals of every source beside the published figure, which is a different kind of number."""
+    table = Table(title="counted", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("")
+    for cost in costs:
+        table.add_column(cost.source, justify="right", overflow="fold")
+    published = {} if spec is None else spec.published
+    if published:
+        table.add_column("published", justify="right")
+        table.add_column("source", overflow="fold")
+    for label, key, values in _totals(costs):
+        figure = published.get(key)
+        shown = [_count(v) or "0" for v in values]
+        source = "" if figure is None else "; ".join(filter(None, (figure.source, figure.note)))
+        table.add_row(label, *shown, *([f"{figure.value:,.0f}" if figure else "", source] if published else []))
+    return table
+
+
+def _totals(costs: Sequence[Cost]) -> list[tuple[str, str, list[int]]]:
+    return [
+        ("params", "params", [c.params for c in costs]),
+        ("MACs (conv + linear)", "macs", [c.macs for c in costs]),
+        ("FLOPs (= 2 × MACs)", "", [c.flops for c in costs]),
+        ("operators", "", [sum(c.ops.values()) for c in costs]),
+        ("peak activation bytes", "", [c.peak_activation_bytes for c in costs]),
+        ("bytes moved, unfused", "", [c.bytes_moved for c in costs]),
+    ]
+
+
+def _count(value: int) -> str:
+    return f"{value:,}" if value else ""
+
+
+def _median(row: Row, boundary: Boundary) -> str:
+    latency = row.latency(boundary)
+    return _ms(None if latency is None else latency.median)
+
+
+def _ms(nanoseconds: float | None) -> str:
+    if nanoseconds is None:
+        return MISSING
+    milliseconds = nanoseconds / 1e6
+    return (
+        f"{milliseconds:.0f}"
+        if milliseconds >= 1000
+        else f"{milliseconds:.3g}"
+        if milliseconds < 100
+        else f"{milliseconds:.1f}"
+    )
