@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lightseg.errors import BadInput
 from lightseg.files import atomic_path
-from lightseg.spec import Labels, Preprocess
+from lightseg.spec import RAW, Labels, Preprocess
 
 FORMAT = 1
 METADATA_NAME = "lightseg"
@@ -99,6 +99,11 @@ class Artifact:
     @property
     def size(self) -> tuple[int, int]:
         return self.input_shape[2], self.input_shape[3]
+
+    @property
+    def feeds(self) -> Preprocess:
+        """What the caller has to do to the pixels: nothing where the preprocessing is inside."""
+        return RAW if self.baked else self.preprocess
 
     def to_dict(self) -> dict[str, Any]:
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("path", "golden")}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lightseg.errors import ParityError
 from lightseg.export.artifact import Artifact, Golden
-from lightseg.export.reference import Reference, as_mask, as_output, margin, pixels, prepared
+from lightseg.export.reference import Reference, as_mask, as_output, margin, prepared
 from lightseg.export.runner import Runner
 
 TOLERANCE: dict[str, dict[str, float]] = {
@@ -92,7 +92,7 @@ def measure(artifact: Artifact, runner: Runner, reference: Reference) -> Parity:
     relative = artifact.tolerance["relative"]
     rows = []
     for name, image in reference.probes.items():
-        x = pixels(image) if artifact.baked else prepared(image, artifact.preprocess)
+        x = prepared(image, artifact.feeds)
         share = relative + FLOAT32_SHARE * reference.float32_distance[name]
         rows.append(compare(name, runner(x), reference.logits[name], artifact, share))
     return Parity("torch float64", runner.details, tuple(rows))
@@ -156,7 +156,7 @@ def check_goldens(artifact: Artifact, runner: Runner) -> list[dict[str, Any]]:
 
 
 def _check_golden(artifact: Artifact, golden: Golden, runner: Runner) -> dict[str, Any]:
-    x = pixels(golden.image) if artifact.baked else prepared(golden.image, artifact.preprocess)
+    x = prepared(golden.image, artifact.feeds)
     got = runner(x).astype(np.float64)
     want = as_output(golden.samples[None].astype(np.float64), artifact.output, artifact.labels)
     sampled = got[:, :, :: golden.stride, :: golden.stride]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import platform
 from collections.abc import Sequence
@@ -12,7 +13,6 @@ from typing import Any
 
 from lightseg.errors import ParityError, UnknownName, Unsupported
 from lightseg.export.artifact import Artifact, file_sha256, read_artifact, write_sidecar
-from lightseg.export.graph.capture import capture
 from lightseg.export.graph.compose import OUTPUTS, Output, append_head, bake_preprocess
 from lightseg.export.graph.shapes import shapes
 from lightseg.export.parity import FLOAT32_SHARE, TOLERANCE, Parity, check_goldens, measure
@@ -85,8 +85,8 @@ def export(
     request = request or Request(**options)
     target = find_target(to)
     request.check(model, target)
-    plan, changes = make_plan(model, target, request)
     reference = reference or Reference(model, *request.size(model))
+    plan, changes = make_plan(reference, target, request)
     final = Path(out) / (request.stem(model) + target.suffix)
     draft = describe(model, target, request, plan, changes, reference, final)
     with atomic_path(final) as temporary:
@@ -111,10 +111,10 @@ def _keep_failed(record: Artifact, temporary: Path) -> None:
     write_sidecar(replace(failed, sha256=file_sha256(failed.path)))
 
 
-def make_plan(model: SegmentationModel, target: Target, request: Request) -> tuple[Plan, dict[str, int]]:
+def make_plan(reference: Reference, target: Target, request: Request) -> tuple[Plan, dict[str, int]]:
     """The rewritten graph with its contract, and how often each rewrite applied."""
-    height, width = request.size(model)
-    graph = capture(model, height, width, model.spec.multiple)
+    model, (height, width) = reference.model, reference.size
+    graph = copy.deepcopy(reference.graph)
     append_head(graph, model.spec, request.output)
     input_shape = (1, 3, height, width)
     end = next(n for n in graph.graph.nodes if n.op == "output")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
+from torch import fx
 
 from lightseg.export.artifact import Golden
+from lightseg.export.graph.capture import capture
 from lightseg.export.probes import Image, near_tie, probe_pack
 from lightseg.export.runner import torch_runner
 from lightseg.images import normalise
@@ -37,6 +41,11 @@ class Reference:
             gap = np.abs(single(x) - self.logits[name]).max()
             self.float32_distance[name] = float(gap / np.abs(self.logits[name]).max())
 
+    @cached_property
+    def graph(self) -> fx.GraphModule:
+        """The network as captured; copy it before changing it."""
+        return capture(self.model, *self.size, self.model.spec.multiple)
+
     def goldens(self, relative: float) -> tuple[Golden, ...]:
         """The probes that travel with an artifact; street scenes are large, so only the drawn one goes along."""
         names = ("photo", "scene") if self.model.spec.task == "portrait" else ("scene",)
@@ -58,11 +67,6 @@ class Reference:
 def prepared(image: Image, preprocess: Preprocess) -> NDArray[np.float32]:
     """H×W×3 uint8 RGB → 1×3×H×W float32."""
     return normalise(image.astype(np.float32).transpose(2, 0, 1)[None], preprocess)
-
-
-def pixels(image: Image) -> NDArray[np.float32]:
-    """H×W×3 uint8 RGB → 1×3×H×W of the same values: what a runner with baked preprocessing takes."""
-    return image.astype(np.float32).transpose(2, 0, 1)[None]
 
 
 def margin(logits: NDArray[np.float64], labels: Labels) -> Array:

@@ -33,6 +33,10 @@ class Preprocess:
         return cls(order=data["order"], mean=tuple(data["mean"]), std=tuple(data["std"]))
 
 
+RAW = Preprocess("RGB", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+"""The pixel values as they are: what an artifact with preprocessing inside takes."""
+
+
 @dataclass(frozen=True)
 class Figure:
     """One reported number; ``source`` says who reported it and on what, ``note`` why ours may differ."""

@@ -1,0 +1,128 @@
+"""lightseg-export: a model as a file that is proven equal to PyTorch."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from lightseg.cli import add_json, add_model, command, emit_json, model_names, run, size
+
+EXAMPLES = """\
+  lightseg-export --model sinet --to tflite
+  lightseg-export --model sinet.clova,extremec3net --to onnx,tflite --out artifacts
+  lightseg-export --model sinet --to tflite --preprocess baked --output mask     uint8 photo in, mask out
+  lightseg-export --model c3net --to onnx --dynamic
+  lightseg-export --list                                                         what this machine can do
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    p = command("lightseg-export", "Export a model and prove the file equal to PyTorch.", EXAMPLES)
+    add_model(p, many=True)
+    p.add_argument("--to", metavar="TARGET[,…]", help="onnx, tflite; 'all' means all this machine can write")
+    p.add_argument("--precision", default="fp32", help="default fp32")
+    p.add_argument("--input-size", type=size, metavar="HxW", help="default: the size the model was published at")
+    p.add_argument("--output", default="logits", help="logits (default), probability or mask")
+    p.add_argument("--preprocess", default="none", help="none (default) or baked: the file takes uint8 RGB images")
+    p.add_argument("--dynamic", action="store_true", help="leave batch and image size open (onnx)")
+    p.add_argument("--out", default=".", metavar="DIR", help="folder for the files, default here")
+    p.add_argument("--list", action="store_true", help="what can be converted and run on this machine, and why not")
+    add_json(p)
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run(parser(), _main, argv)
+
+
+def _main(args: argparse.Namespace) -> int:
+    if args.list:
+        return _list(args)
+    from lightseg.errors import BadInput, ParityError
+
+    if not args.model or not args.to:
+        raise BadInput("say what to export: --model NAME --to TARGET, for instance --model sinet --to tflite")
+    records, failures = [], []
+    for name in model_names(args.model, ""):
+        for job in _jobs(args, name):
+            try:
+                records.append(job())
+            except ParityError as error:
+                failures.append(str(error))
+    if records:
+        _show(records, quiet=args.json == "-")
+    emit_json(args.json, [r.to_dict() | {"path": str(r.path)} for r in records])
+    for failure in failures:
+        print(f"lightseg-export: {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _jobs(args: argparse.Namespace, name: str) -> list[Any]:
+    """One call per target; all checks that need no work are made before the first of them."""
+    from functools import partial
+
+    from lightseg.export.pipeline import Request, export
+    from lightseg.export.reference import Reference
+    from lightseg.export.targets import find_target
+    from lightseg.zoo import create_model
+
+    model = create_model(name, args.weights)
+    request = Request(args.precision, args.input_size, args.output, args.preprocess, args.dynamic)
+    targets = _targets(args.to, request)
+    for target in targets:
+        request.check(model, find_target(target))
+    _say(args, f"{model.name}: {model.weights.origin} ({model.weights.licence.split(',')[0]})")
+    reference = Reference(model, *request.size(model))
+    return [partial(export, model, target, args.out, request, reference) for target in targets]
+
+
+def _targets(text: str, request: Any) -> list[str]:
+    """``all`` means every target that this machine can write and run and that has the precision asked for."""
+    from lightseg.export.targets import TARGETS
+
+    if text != "all":
+        return [t for t in text.split(",") if t]
+    able = [t for t in TARGETS.values() if not (t.why_not_convert() or t.why_not_load())]
+    return [t.name for t in able if request.precision in t.precisions and (t.dynamic or not request.dynamic)]
+
+
+def _say(args: argparse.Namespace, text: str) -> None:
+    if args.json != "-":
+        print(text, flush=True)
+
+
+def _show(records: Sequence[Any], quiet: bool) -> None:
+    if quiet:
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("file", "kB", "runtime", "max error / max logit", "same class", "near ties flipped", "proof")
+    for r in records:
+        p = r.parity
+        flips = sum(row["near_tie_flips"] for row in p["probes"])
+        runtime = f"{p['runner']['runtime']} {p['runner']['version']}"
+        kilobytes = f"{r.path.stat().st_size / 1000:.0f}"
+        agreement = f"{100 * p['agreement']:.4f} %"
+        table.add_row(str(r.path), kilobytes, runtime, f"{p['relative_error']:.1e}", agreement, str(flips), "passed")
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+
+
+def _list(args: argparse.Namespace) -> int:
+    from lightseg.export.pipeline import matrix
+
+    rows = matrix()
+    if args.json != "-":
+        for row in rows:
+            print(f"{row['target']:10} {row['precisions']:12} dynamic size: {row['dynamic']}")
+            print(f"{'':10} convert: {row['convert'] or 'yes'}")
+            print(f"{'':10} run:     {row['run'] or 'yes'}")
+    emit_json(args.json, rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
