@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,8 @@ from lightseg.predict import class_logits, mask_from_logits, probability_from_lo
 from lightseg.spec import Labels, Preprocess
 from lightseg.zoo import SegmentationModel
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
+"""Float64 where it comes from the reference."""
 
 
 class Reference:
@@ -69,14 +71,14 @@ def prepared(image: Image, preprocess: Preprocess) -> NDArray[np.float32]:
     return normalise(image.astype(np.float32).transpose(2, 0, 1)[None], preprocess)
 
 
-def margin(logits: NDArray[np.float64], labels: Labels) -> Array:
+def margin(logits: Array, labels: Labels) -> Array:
     """Distance between the best and the second-best class, N×H×W: the error a decision survives, times two."""
     best = np.partition(class_logits(logits, labels), -2, axis=1)
     gap: Array = best[:, -1] - best[:, -2]
     return gap
 
 
-def as_output(logits: NDArray[np.float64], output: str, labels: Labels) -> NDArray[np.float64]:
+def as_output(logits: Array, output: str, labels: Labels) -> Array:
     """``logits`` as an artifact with this output would give them, N×C×H×W."""
     if output == "logits":
         return logits
@@ -86,7 +88,7 @@ def as_output(logits: NDArray[np.float64], output: str, labels: Labels) -> NDArr
     return probability[:, 1:2] if len(labels.names) == 2 else probability
 
 
-def as_mask(output: NDArray[np.float64], kind: str, labels: Labels) -> NDArray[np.uint8]:
+def as_mask(output: Array, kind: str, labels: Labels) -> NDArray[np.uint8]:
     """The class map in an artifact's output, N×H×W."""
     if kind == "logits":
         return mask_from_logits(output, labels)

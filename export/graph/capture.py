@@ -30,6 +30,9 @@ def capture(network: nn.Module, height: int, width: int, multiple: int = 1) -> f
     return graph
 
 
+Args = tuple[Any, ...]
+
+
 class _Capture:
     """One walk over an exported program; ``values`` maps its nodes to ours."""
 
@@ -49,7 +52,7 @@ class _Capture:
                 handler = HANDLERS.get(str(node.target))
                 if handler is None:
                     raise Unsupported(f"the operation {node.target} is outside the set the direct writers know")
-                handler(self, node)
+                handler(self, node, node.args)
             elif node.op == "output":
                 self.graph.output(self.values[node.args[0][0]])
         module = fx.GraphModule(self.root, self.graph, "Captured")
@@ -88,70 +91,65 @@ def _pair(value: Any) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (int(value[0]), int(value[-1]))
 
 
-def _arg(node: fx.Node, position: int, default: Any) -> Any:
-    return node.args[position] if len(node.args) > position else default
+def _arg(args: Args, position: int, default: Any) -> Any:
+    return args[position] if len(args) > position else default
 
 
-def _same(c: _Capture, node: fx.Node) -> None:
-    c.values[node] = c.values[node.args[0]]  # type: ignore[index]
+def _same(c: _Capture, node: fx.Node, args: Args) -> None:
+    c.values[node] = c.values[args[0]]
 
 
-def _conv(c: _Capture, node: fx.Node) -> None:
-    x, weight, *_ = node.args
-    stride, padding, dilation = (_pair(_arg(node, i, d)) for i, d in ((3, 1), (4, 0), (5, 1)))
-    bias = c.tensor(_arg(node, 2, None))
-    c.emit(node, ops.Conv(c.tensor(weight), bias, stride, padding, dilation, _arg(node, 6, 1)), x)  # type: ignore[arg-type]
+def _conv(c: _Capture, node: fx.Node, args: Args) -> None:
+    x, weight, *_ = args
+    stride, padding, dilation = (_pair(_arg(args, i, d)) for i, d in ((3, 1), (4, 0), (5, 1)))
+    bias = c.tensor(_arg(args, 2, None))
+    c.emit(node, ops.Conv(c.tensors[weight.name], bias, stride, padding, dilation, _arg(args, 6, 1)), x)
 
 
-def _deconv(c: _Capture, node: fx.Node) -> None:
-    x, weight, *_ = node.args
-    kernel = c.tensor(weight)  # type: ignore[arg-type]
-    assert kernel is not None
-    plain = _pair(_arg(node, 4, 0)) == (0, 0) and _pair(_arg(node, 5, 0)) == (0, 0) and _arg(node, 6, 1) == 1
-    if _pair(_arg(node, 3, 1)) != tuple(kernel.shape[2:]) or not plain:
+def _deconv(c: _Capture, node: fx.Node, args: Args) -> None:
+    x, weight, *_ = args
+    kernel = c.tensors[weight.name]
+    plain = _pair(_arg(args, 4, 0)) == (0, 0) and _pair(_arg(args, 5, 0)) == (0, 0) and _arg(args, 6, 1) == 1
+    if _pair(_arg(args, 3, 1)) != tuple(kernel.shape[2:]) or not plain:
         raise Unsupported("only transposed convolutions whose stride equals their kernel can be written directly")
-    c.emit(node, ops.Deconv(kernel, c.tensor(_arg(node, 2, None))), x)  # type: ignore[arg-type]
+    c.emit(node, ops.Deconv(kernel, c.tensor(_arg(args, 2, None))), x)
 
 
-def _batch_norm(c: _Capture, node: fx.Node) -> None:
-    weight, bias, mean, var = (c.tensor(a) for a in node.args[1:5])  # type: ignore[arg-type]
-    assert weight is not None and bias is not None and mean is not None and var is not None
-    scale = weight / torch.sqrt(var + node.args[7])
-    c.emit(node, ops.Affine(scale, bias - mean * scale), node.args[0])  # type: ignore[arg-type]
+def _batch_norm(c: _Capture, node: fx.Node, args: Args) -> None:
+    weight, bias, mean, var = (c.tensors[a.name] for a in args[1:5])
+    scale = weight / torch.sqrt(var + args[7])
+    c.emit(node, ops.Affine(scale, bias - mean * scale), args[0])
 
 
-def _prelu(c: _Capture, node: fx.Node) -> None:
-    slope = c.tensor(node.args[1])  # type: ignore[arg-type]
-    assert slope is not None
-    c.emit(node, ops.PReLU(slope), node.args[0])  # type: ignore[arg-type]
+def _prelu(c: _Capture, node: fx.Node, args: Args) -> None:
+    c.emit(node, ops.PReLU(c.tensors[args[1].name]), args[0])
 
 
-def _cat(c: _Capture, node: fx.Node) -> None:
-    if _arg(node, 1, 0) != 1:
+def _cat(c: _Capture, node: fx.Node, args: Args) -> None:
+    if _arg(args, 1, 0) != 1:
         raise Unsupported("only concatenations along channels can be written directly")
-    c.emit(node, ops.Concat(), *node.args[0])  # type: ignore[arg-type,misc]
+    c.emit(node, ops.Concat(), *args[0])
 
 
-def _avg_pool(c: _Capture, node: fx.Node) -> None:
-    kernel = _pair(node.args[1])
-    if kernel[0] != kernel[1] or _pair(_arg(node, 2, kernel) or kernel) != kernel or _pair(_arg(node, 3, 0)) != (0, 0):
+def _avg_pool(c: _Capture, node: fx.Node, args: Args) -> None:
+    kernel = _pair(args[1])
+    if kernel[0] != kernel[1] or _pair(_arg(args, 2, kernel) or kernel) != kernel or _pair(_arg(args, 3, 0)) != (0, 0):
         raise Unsupported("only average pooling with square windows that do not overlap can be written directly")
-    c.emit(node, ops.AvgPool(kernel[0]), node.args[0])  # type: ignore[arg-type]
+    c.emit(node, ops.AvgPool(kernel[0]), args[0])
 
 
-def _upsample(c: _Capture, node: fx.Node) -> None:
-    x, _, align_corners, factors = node.args
-    if not factors or factors[0] != factors[1] or int(factors[0]) != factors[0]:  # type: ignore[index,arg-type]
+def _upsample(c: _Capture, node: fx.Node, args: Args) -> None:
+    x, _, align_corners, factors = args
+    if not factors or factors[0] != factors[1] or int(factors[0]) != factors[0]:
         raise Unsupported("only bilinear upsampling by one whole factor can be written directly")
-    c.emit(node, ops.Upsample(int(factors[0]), bool(align_corners)), x)  # type: ignore[index,arg-type]
+    c.emit(node, ops.Upsample(int(factors[0]), bool(align_corners)), x)
 
 
-def _reshape(c: _Capture, node: fx.Node) -> None:
+def _reshape(c: _Capture, node: fx.Node, args: Args) -> None:
     """Half of a channel shuffle: n, g·c, h, w → n, g, c, h, w, and back after the transposition."""
-    x, shape = node.args
-    assert isinstance(x, fx.Node) and isinstance(shape, (list, tuple))
+    x, shape = args
     if len(shape) == 5:
-        c.shuffles[node] = (x, int(shape[1]))  # type: ignore[arg-type]
+        c.shuffles[node] = (x, int(shape[1]))
         return
     if x not in c.shuffles:
         raise Unsupported("a reshape that is no channel shuffle cannot be written directly")
@@ -161,44 +159,47 @@ def _reshape(c: _Capture, node: fx.Node) -> None:
     c.emit(node, ops.Permute(index), source)
 
 
-def _transpose(c: _Capture, node: fx.Node) -> None:
-    x, first, second = node.args
+def _transpose(c: _Capture, node: fx.Node, args: Args) -> None:
+    x, first, second = args
     if x not in c.shuffles or (first, second) != (1, 2):
         raise Unsupported("a transposition that is no channel shuffle cannot be written directly")
-    c.shuffles[node] = c.shuffles[x]  # type: ignore[index]
+    c.shuffles[node] = c.shuffles[x]
 
 
-def _rsub(c: _Capture, node: fx.Node) -> None:
+def _rsub(c: _Capture, node: fx.Node, args: Args) -> None:
     """constant − x, as an affine."""
-    x, constant = node.args[:2]
-    channels = x.meta["val"].shape[1]  # type: ignore[union-attr]
+    x, constant = args[:2]
+    channels = x.meta["val"].shape[1]
     scale = torch.full((channels,), -1.0, dtype=torch.float64)
-    c.emit(node, ops.Affine(scale, torch.full_like(scale, float(constant))), x)  # type: ignore[arg-type]
+    c.emit(node, ops.Affine(scale, torch.full_like(scale, float(constant))), x)
 
 
-def _mean(c: _Capture, node: fx.Node) -> None:
-    if sorted(node.args[1]) != [2, 3] or not _arg(node, 2, False):  # type: ignore[arg-type]
+def _mean(c: _Capture, node: fx.Node, args: Args) -> None:
+    if sorted(args[1]) != [2, 3] or not _arg(args, 2, False):
         raise Unsupported("only means over height and width can be written directly")
-    c.emit(node, ops.GlobalMean(), node.args[0])  # type: ignore[arg-type]
+    c.emit(node, ops.GlobalMean(), args[0])
 
 
-def _over_channels(op: Callable[[], nn.Module]) -> Callable[[_Capture, fx.Node], None]:
-    def handle(c: _Capture, node: fx.Node) -> None:
-        if _arg(node, 1, None) not in (1, [1]):
+Handler = Callable[[_Capture, fx.Node, Args], None]
+
+
+def _over_channels(op: Callable[[], nn.Module]) -> Handler:
+    def handle(c: _Capture, node: fx.Node, args: Args) -> None:
+        if _arg(args, 1, None) not in (1, [1]):
             raise Unsupported(f"{node.target} can be written directly only over channels")
-        c.emit(node, op(), node.args[0])  # type: ignore[arg-type]
+        c.emit(node, op(), args[0])
 
     return handle
 
 
-def _elementwise(op: Callable[[], nn.Module]) -> Callable[[_Capture, fx.Node], None]:
-    def handle(c: _Capture, node: fx.Node) -> None:
-        c.emit(node, op(), *node.args)  # type: ignore[arg-type]
+def _elementwise(op: Callable[[], nn.Module]) -> Handler:
+    def handle(c: _Capture, node: fx.Node, args: Args) -> None:
+        c.emit(node, op(), *args)
 
     return handle
 
 
-HANDLERS: dict[str, Callable[[_Capture, fx.Node], None]] = {
+HANDLERS: dict[str, Handler] = {
     "aten.conv2d.default": _conv,
     "aten.conv_transpose2d.input": _deconv,
     "aten.batch_norm.default": _batch_norm,
