@@ -51,7 +51,10 @@ class Child:
         line = self.process.stdout.readline()
         if not line:
             raise Failed(self._death())
-        answer: dict[str, Any] = json.loads(line)
+        try:
+            answer: dict[str, Any] = json.loads(line)
+        except ValueError:
+            raise Failed(f"the measured process answered {do!r} with no JSON: {line.strip()[:80]}") from None
         if "error" in answer:
             raise Failed(answer["error"])
         return answer

@@ -88,6 +88,7 @@ def export_all(
 ) -> list[Path]:
     """Export every model to every target into ``out``. Errors: those of `lightseg.export.export`."""
     from lightseg.export import export
+    from lightseg.export.reference import Reference
     from lightseg.export.targets import find_target
     from lightseg.zoo import create_model
 
@@ -95,9 +96,10 @@ def export_all(
         find_target(target)  # a misspelt one is refused before the first minute is spent
     paths = []
     for model in [create_model(name, weights) for name in names]:
+        reference = Reference(model, *(size or model.spec.input_size))
         for target in targets:
             announce(f"exporting {model.name} to {target}")
-            paths.append(export(model, to=target, out=out, input_size=size).path)
+            paths.append(export(model, to=target, out=out, input_size=size, reference=reference).path)
     return paths
 
 

@@ -1,0 +1,83 @@
+"""A measured process that answers at once, so that the parent's side is tested without timing anything."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import pytest
+
+from lightseg.benchmarks.latency import Protocol
+from lightseg.benchmarks.measure import Row, measure
+from lightseg.benchmarks.subject import Subject
+
+SUBJECT = Subject("sinet-random", "PyTorch eager", (1, 3, 64, 64), None, model="sinet", weights="random")
+QUIET: dict[str, dict[str, Any]] = {
+    "open": {
+        "import_and_load_ns": 9_000_000,
+        "load_ns": 3_000_000,
+        "first_ns": 2_000_000,
+        "affinity": [0],
+        "inputs": 32,
+        "runtime": "torch eager",
+        "details": {"runtime": "torch", "version": "0"},
+    },
+    "warm_up": {"settled": True, "runs": 30, "window_medians_ns": [1.0, 1.0, 1.0]},
+    "sample": {
+        "samples_ns": [1_000_000 + 100 * (i % 7) for i in range(400)],
+        "cpu_samples_ns": [990_000] * 400,
+        "device_ns": [],
+        "wall_ns": 500_000_000,
+        "cpu_ns": 499_000_000,
+        "involuntary_switches": 0,
+        "audit": {"checked": 12, "worst": 0.0, "distinct": True},
+    },
+    "repeat": {
+        "samples_ns": [1_000_000] * 30,
+        "cpu_samples_ns": [990_000] * 30,
+        "device_ns": [],
+        "wall_ns": 31_000_000,
+        "cpu_ns": 31_000_000,
+        "involuntary_switches": 0,
+        "audit": {"checked": 30, "worst": 0.0, "distinct": True},
+    },
+    "close": {"peak_memory_bytes": 1},
+}
+
+
+class FakeChild:
+    """Answers from a table; ``requests`` keeps what it was asked."""
+
+    def __init__(self, answers: dict[str, dict[str, Any]]) -> None:
+        self.answers, self.requests = answers, list[dict[str, Any]]()
+
+    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+        self.requests.append({"do": do, **arguments})
+        key = "repeat" if do == "sample" and not arguments.get("rotate", True) else do
+        return self.answers[key]
+
+    def __enter__(self) -> FakeChild:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        pass
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    """A quiet machine and an honest runtime; a test changes what it is about."""
+    monkeypatch.setattr("lightseg.benchmarks.measure.core_times", lambda: {0: (0, 0)})
+    return copy.deepcopy(QUIET)
+
+
+@pytest.fixture
+def measured(answers: dict[str, dict[str, Any]]) -> Callable[..., Row]:
+    """`measure` of a made-up subject by a child that gives ``answers``."""
+
+    def row(protocol: Protocol | None = None, subject: Subject = SUBJECT) -> Row:
+        child = FakeChild(answers)
+        return measure(subject, protocol or Protocol(processes=1), [0], None, lambda threads: child)  # type: ignore[arg-type,return-value]
+
+    return row

@@ -1,0 +1,95 @@
+"""The verdict of a row: what makes a number wrong, what makes it unrepeatable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lightseg.benchmarks import measure as module
+from lightseg.benchmarks.latency import Protocol
+from lightseg.benchmarks.measure import Row
+
+Answers = dict[str, dict[str, Any]]
+Measured = Callable[..., Row]
+
+
+def test_a_quiet_machine_and_an_honest_runtime(measured: Measured) -> None:
+    row = measured()
+    assert (row.verdict, row.reasons) == ("PUBLISHABLE", [])
+    assert row.run.count == 400
+    assert row.latency("load") is not None
+    assert row.latency("device") is None
+
+
+def test_processes_pool_their_samples_and_keep_their_own(measured: Measured) -> None:
+    row = measured(Protocol(processes=3))
+    assert row.run.count == 1200
+    assert len(row.medians) == 3
+    load = row.latency("load")
+    assert load is not None and load.count == 3
+    data = json.loads(json.dumps(row.to_dict()))
+    assert [len(p["sampled"]["samples_ns"]) for p in data["processes"]] == [400] * 3
+    assert set(data["summary"]) == {"import_and_load", "load", "first", "run", "run_cpu"}
+
+
+@pytest.mark.parametrize(
+    ("request_", "key", "value", "reason"),
+    [
+        ("sample", "audit", {"checked": 12, "worst": 1e-3, "distinct": True}, "differ from the reference by 1.0e-03"),
+        ("sample", "audit", {"checked": 12, "worst": float("inf"), "distinct": True}, "differ from the reference"),
+        ("repeat", "audit", {"checked": 9, "worst": 0.5, "distinct": True}, "differ from the reference"),
+        ("sample", "audit", {"checked": 0, "worst": 0.0, "distinct": True}, "no timed output was audited"),
+        ("sample", "audit", {"checked": 12, "worst": 0.0, "distinct": False}, "the input is not read"),
+    ],
+)
+def test_invalid(measured: Measured, answers: Answers, request_: str, key: str, value: Any, reason: str) -> None:
+    answers[request_][key] = value
+    row = measured()
+    assert row.verdict == "INVALID"
+    assert reason in row.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("request_", "key", "value", "reason"),
+    [
+        ("warm_up", "settled", False, "warm-up never settled"),
+        ("sample", "cpu_ns", 400_000_000, "another process held the core 20% of the time"),
+        ("sample", "samples_ns", [1_000_000] * 300 + [1_300_000] * 100, "p90 lies 30% above the median"),
+        ("sample", "samples_ns", [1_000_000] * 30, "too few samples"),
+    ],
+)
+def test_noisy(measured: Measured, answers: Answers, request_: str, key: str, value: Any, reason: str) -> None:
+    answers[request_][key] = value
+    row = measured()
+    assert row.verdict == "NOISY"
+    assert reason in row.reasons[0]
+
+
+def test_stolen_time_is_noise(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([{0: (0, 5)}, {0: (9, 8)}])
+    monkeypatch.setattr(module, "core_times", lambda: next(times))
+    assert "hypervisor" in measured().reasons[0]
+
+
+def test_a_reused_result_is_noticed(measured: Measured, answers: Answers) -> None:
+    answers["repeat"].update(samples_ns=[500_000] * 30, cpu_samples_ns=[490_000] * 30)
+    row = measured()
+    assert row.verdict == "INVALID"
+    assert row.reasons == ["a repeated image takes 50% of the time of changing ones: a result is reused"]
+
+
+def test_a_repeated_image_may_be_faster_by_luck(measured: Measured, answers: Answers) -> None:
+    """One fast run among 30 moves their minimum, not their median."""
+    answers["repeat"]["samples_ns"] = [1_000_000] * 29 + [500_000]
+    assert measured().verdict == "PUBLISHABLE"
+
+
+def test_processes_that_disagree(measured: Measured, answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = measured(Protocol(processes=2))
+    slower = {**row.processes[1].sampled, "samples_ns": [1_500_000] * 400}
+    second = module.Process(**{**vars(row.processes[1]), "sampled": slower})
+    both = module.Row(row.subject, row.threads, row.cores, row.protocol, (row.processes[0], second))
+    assert any("process medians differ by 50%" in reason for reason in both.reasons)
