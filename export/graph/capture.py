@@ -42,7 +42,8 @@ class _Capture:
         self.graph = fx.Graph()
         self.values: dict[fx.Node, fx.Node] = {}
         self.tensors = _parameters(program)
-        self.shuffles: dict[fx.Node, tuple[fx.Node, int]] = {}
+        self.split: dict[fx.Node, tuple[fx.Node, int]] = {}
+        self.swapped: dict[fx.Node, tuple[fx.Node, int]] = {}
 
     def build(self) -> fx.GraphModule:
         for node in self.program.graph.nodes:
@@ -52,6 +53,7 @@ class _Capture:
                 handler = HANDLERS.get(str(node.target))
                 if handler is None:
                     raise Unsupported(f"the operation {node.target} is outside the set the direct writers know")
+                _check_options(node)
                 handler(self, node, node.args)
             elif node.op == "output":
                 self.graph.output(self.values[node.args[0][0]])
@@ -64,7 +66,15 @@ class _Capture:
         return None if node is None else self.tensors[node.name]
 
     def emit(self, source: fx.Node, op: nn.Module, *inputs: fx.Node, suffix: str = "") -> None:
-        """Add ``op`` under a name that says where it came from."""
+        """Add ``op`` under a name that says where it came from.
+
+        Errors: `Unsupported` where an input is a number, a parameter or half of a channel shuffle, or the result has
+        not four dimensions.
+        """
+        strange = [i for i in inputs if i not in self.values]
+        if strange or source.meta["val"].dim() != 4:
+            what = f"of {strange[0]}" if strange else f"to {source.meta['val'].dim()} dimensions"
+            raise Unsupported(f"the operation {source.target} {what} is outside the set the direct writers know")
         name = add_op(self.root, _provenance(source) + suffix, op)
         self.values[source] = self.graph.call_module(name, tuple(self.values[i] for i in inputs))
 
@@ -74,6 +84,13 @@ def _parameters(program: torch.export.ExportedProgram) -> dict[str, Tensor]:
     stored: dict[str, Any] = {**program.state_dict, **program.constants}
     names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     return {placeholder: stored[name].detach().clone() for placeholder, name in names.items()}
+
+
+def _check_options(node: fx.Node) -> None:
+    """An option no handler reads would be lost silently."""
+    options = {k: v for k, v in node.kwargs.items() if k != "memory_format"}
+    if options:
+        raise Unsupported(f"the operation {node.target} with {options} is outside the set the direct writers know")
 
 
 def _provenance(node: fx.Node) -> str:
@@ -96,7 +113,10 @@ def _arg(args: Args, position: int, default: Any) -> Any:
 
 
 def _same(c: _Capture, node: fx.Node, args: Args) -> None:
-    c.values[node] = c.values[args[0]]
+    tables: tuple[dict[fx.Node, Any], ...] = (c.values, c.split, c.swapped)
+    for table in tables:
+        if args[0] in table:
+            table[node] = table[args[0]]
 
 
 def _conv(c: _Capture, node: fx.Node, args: Args) -> None:
@@ -110,12 +130,15 @@ def _deconv(c: _Capture, node: fx.Node, args: Args) -> None:
     x, weight, *_ = args
     kernel = c.tensors[weight.name]
     plain = _pair(_arg(args, 4, 0)) == (0, 0) and _pair(_arg(args, 5, 0)) == (0, 0) and _arg(args, 6, 1) == 1
-    if _pair(_arg(args, 3, 1)) != tuple(kernel.shape[2:]) or not plain:
-        raise Unsupported("only transposed convolutions whose stride equals their kernel can be written directly")
+    square = kernel.shape[2] == kernel.shape[3]
+    if _pair(_arg(args, 3, 1)) != tuple(kernel.shape[2:]) or not (plain and square):
+        raise Unsupported("only square transposed convolutions whose stride is their kernel can be written directly")
     c.emit(node, ops.Deconv(kernel, c.tensor(_arg(args, 2, None))), x)
 
 
 def _batch_norm(c: _Capture, node: fx.Node, args: Args) -> None:
+    if any(a is None for a in args[1:5]):
+        raise Unsupported("only a batch norm with parameters and statistics of its own can be written directly")
     weight, bias, mean, var = (c.tensors[a.name] for a in args[1:5])
     scale = weight / torch.sqrt(var + args[7])
     c.emit(node, ops.Affine(scale, bias - mean * scale), args[0])
@@ -132,8 +155,9 @@ def _cat(c: _Capture, node: fx.Node, args: Args) -> None:
 
 
 def _avg_pool(c: _Capture, node: fx.Node, args: Args) -> None:
-    kernel = _pair(args[1])
-    if kernel[0] != kernel[1] or _pair(_arg(args, 2, kernel) or kernel) != kernel or _pair(_arg(args, 3, 0)) != (0, 0):
+    kernel, plain = _pair(args[1]), _pair(_arg(args, 3, 0)) == (0, 0) and not _arg(args, 4, False)
+    plain = plain and _arg(args, 6, None) is None
+    if kernel[0] != kernel[1] or _pair(_arg(args, 2, kernel) or kernel) != kernel or not plain:
         raise Unsupported("only average pooling with square windows that do not overlap can be written directly")
     c.emit(node, ops.AvgPool(kernel[0]), args[0])
 
@@ -148,27 +172,29 @@ def _upsample(c: _Capture, node: fx.Node, args: Args) -> None:
 def _reshape(c: _Capture, node: fx.Node, args: Args) -> None:
     """Half of a channel shuffle: n, g·c, h, w → n, g, c, h, w, and back after the transposition."""
     x, shape = args
-    if len(shape) == 5:
-        c.shuffles[node] = (x, int(shape[1]))
+    channels, *size = x.meta["val"].shape[1:]
+    if len(shape) == 5 and shape[1] * shape[2] == channels and list(shape[3:]) == size:
+        c.split[node] = (x, int(shape[1]))
         return
-    if x not in c.shuffles:
+    source, groups = c.swapped.get(x, (None, 1))
+    if source is None or list(shape) != list(source.meta["val"].shape):
         raise Unsupported("a reshape that is no channel shuffle cannot be written directly")
-    source, groups = c.shuffles[x]
-    channels = source.meta["val"].shape[1]
-    index = torch.arange(channels).reshape(groups, channels // groups).T.reshape(-1)
+    index = torch.arange(shape[1]).reshape(groups, shape[1] // groups).T.reshape(-1)
     c.emit(node, ops.Permute(index), source)
 
 
 def _transpose(c: _Capture, node: fx.Node, args: Args) -> None:
     x, first, second = args
-    if x not in c.shuffles or (first, second) != (1, 2):
+    if x not in c.split or (first, second) != (1, 2):
         raise Unsupported("a transposition that is no channel shuffle cannot be written directly")
-    c.shuffles[node] = c.shuffles[x]
+    c.swapped[node] = c.split[x]
 
 
 def _rsub(c: _Capture, node: fx.Node, args: Args) -> None:
     """constant − x, as an affine."""
-    x, constant = args[:2]
+    x, constant, *factor = args
+    if factor not in ([], [1]):
+        raise Unsupported(f"the operation {node.target} with a factor cannot be written directly")
     channels = x.meta["val"].shape[1]
     scale = torch.full((channels,), -1.0, dtype=torch.float64)
     c.emit(node, ops.Affine(scale, torch.full_like(scale, float(constant))), x)
