@@ -118,7 +118,7 @@ def make_plan(reference: Reference, target: Target, request: Request) -> tuple[P
     append_head(graph, model.spec, request.output)
     input_shape = (1, 3, height, width)
     end = next(n for n in graph.graph.nodes if n.op == "output")
-    output_shape = shapes(graph, input_shape)[end.args[0].name]
+    output_shape = shapes(graph, input_shape)[end.args[0]]
     changes = rewrite(graph, target.rewrites())
     if request.preprocess == "baked":
         bake_preprocess(graph, model.weights.preprocess)

@@ -10,6 +10,11 @@ def op_of(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
     return graph.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
+def sole_user(value: fx.Node, user: fx.Node) -> bool:
+    """Whether ``user`` alone reads ``value``."""
+    return list(value.users) == [user]
+
+
 def add_op(root: nn.Module, wanted: str, op: nn.Module) -> str:
     """Register ``op`` on ``root`` under ``wanted`` or the first free name after it."""
     base = wanted.replace(".", "_") or "op"

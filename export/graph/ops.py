@@ -165,8 +165,44 @@ class MaxChannel(nn.Module):
 
 
 class Sigmoid(nn.Module):
+    """1 / (1 + e^−x)."""
+
     def forward(self, x: Tensor) -> Tensor:
         return torch.sigmoid(x)
+
+
+class Abs(nn.Module):
+    """Absolute value."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.abs()
+
+
+class Positives(nn.Module):
+    """max(x, 0)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x)
+
+
+class Negatives(nn.Module):
+    """min(x, 0)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(max=0)
+
+
+class DepthToSpace(nn.Module):
+    """Channel (i·block + j)·C + c becomes channel c at row i and column j of a block."""
+
+    def __init__(self, block: int) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        b = self.block
+        return x.reshape(n, b, b, c // (b * b), h, w).permute(0, 3, 4, 1, 5, 2).reshape(n, c // (b * b), h * b, w * b)
 
 
 class FirstChannels(nn.Module):
@@ -209,5 +245,5 @@ class FromImage(nn.Module):
 
 OPS = (
     Conv, Deconv, Affine, PReLU, Concat, Add, Mul, AvgPool, GlobalMean, Upsample, Permute, Softmax, MaxChannel, Sigmoid,
-    FirstChannels, ArgMax, Positive, FromImage,
+    Abs, Positives, Negatives, DepthToSpace, FirstChannels, ArgMax, Positive, FromImage,
 )  # fmt: skip

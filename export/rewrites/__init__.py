@@ -1,7 +1,8 @@
 """Exact rewrites of the intermediate form: the same function of the image, in fewer or cheaper steps.
 
 A rewrite is a function that changes a graph in place and returns how many places it changed. It is exact in real
-arithmetic; in float64 it moves the logits by rounding alone.
+arithmetic; in float64 it moves the logits by rounding alone. Which of them pay is a property of the target, stated in
+the target's file.
 """
 
 from __future__ import annotations
@@ -10,13 +11,30 @@ from collections.abc import Callable, Sequence
 
 from torch import fx
 
+from lightseg.export.rewrites.conv_before_upsample import conv_before_upsample
+from lightseg.export.rewrites.deconv_to_depth import deconv_to_depth
 from lightseg.export.rewrites.fold_affine import fold_affine
+from lightseg.export.rewrites.merge_cross import merge_cross
+from lightseg.export.rewrites.push_affine import push_affine
+from lightseg.export.rewrites.push_permute import push_permute
+from lightseg.export.rewrites.split_depthwise import split_depthwise
 from lightseg.export.rewrites.split_mean import split_mean
+from lightseg.export.rewrites.split_prelu import split_prelu
+from lightseg.export.rewrites.two_class_gate import two_class_gate
 
 Rewrite = Callable[[fx.GraphModule], int]
 
-ALWAYS: tuple[Rewrite, ...] = (fold_affine, split_mean)
-"""What every target takes."""
+ALWAYS: tuple[Rewrite, ...] = (
+    fold_affine,
+    push_affine,
+    conv_before_upsample,
+    push_permute,
+    two_class_gate,
+    split_mean,
+)
+"""What pays, or costs nothing, on every target."""
+
+REWRITES: tuple[Rewrite, ...] = (*ALWAYS, merge_cross, split_depthwise, deconv_to_depth, split_prelu)
 
 
 def rewrite(graph: fx.GraphModule, rewrites: Sequence[Rewrite]) -> dict[str, int]:

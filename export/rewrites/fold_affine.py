@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from torch import Tensor, fx
+from torch import fx
 
 from lightseg.export.graph import ops
 from lightseg.export.graph.edit import op_of
+from lightseg.export.graph.scale import scale_outputs
 
 
 def fold_affine(graph: fx.GraphModule) -> int:
@@ -24,10 +25,3 @@ def fold_affine(graph: fx.GraphModule) -> int:
         graph.graph.erase_node(node)
         changed += 1
     return changed
-
-
-def scale_outputs(conv: ops.Conv | ops.Deconv, scale: Tensor, shift: Tensor) -> None:
-    """Make ``conv`` return scale · y + shift in place of y."""
-    per_output = (-1, 1, 1, 1) if isinstance(conv, ops.Conv) else (1, -1, 1, 1)
-    conv.weight = conv.weight * scale.view(per_output)
-    conv.bias = shift if conv.bias is None else conv.bias * scale + shift

@@ -21,8 +21,8 @@ def split_mean(graph: fx.GraphModule) -> int:
         if not isinstance(op_of(graph, node), ops.GlobalMean) or _is_pooled(graph, node):
             continue
         source = node.args[0]
-        window = graph.meta["multiple"] * size[source.name][2] // graph.meta["input_shape"][2]
-        if window < 2 or (window, window) == size[source.name][2:]:
+        window = graph.meta["multiple"] * size[source][2] // graph.meta["input_shape"][2]
+        if window < 2 or (window, window) == size[source][2:]:
             continue
         node.args = (insert(graph, source, f"{node.name}_pool", ops.AvgPool(window), source),)
         changed += 1

@@ -125,8 +125,13 @@ def _deconv(w: _Writer, name: str, op: ops.Deconv, x: Names, y: str) -> None:
 
 
 def _affine(w: _Writer, name: str, op: ops.Affine, x: Names, y: str) -> None:
-    scaled = w.node("Mul", name + "_mul", [*x, w.constant(name + ".scale", op.scale[:, None, None])], name + "_mul")
-    w.node("Add", name, [scaled, w.constant(name + ".shift", op.shift[:, None, None])], y)
+    """A multiplication, an addition, or both: neither where it would change nothing."""
+    scales, shifts = bool((op.scale != 1).any()), bool(op.shift.any())
+    if scales:
+        target = name + "_scaled" if shifts else y
+        x = [w.node("Mul", name + "_mul", [*x, w.constant(name + ".scale", op.scale[:, None, None])], target)]
+    if shifts or not scales:
+        w.node("Add", name, [*x, w.constant(name + ".shift", op.shift[:, None, None])], y)
 
 
 def _prelu(w: _Writer, name: str, op: ops.PReLU, x: Names, y: str) -> None:
@@ -152,6 +157,14 @@ def _reduce(kind: str, *axes: int) -> Callable[[_Writer, str, Any, Names, str], 
 
 def _permute(w: _Writer, name: str, op: ops.Permute, x: Names, y: str) -> None:
     w.node("Gather", name, [*x, w.constant(name + ".index", op.index, "int64")], y, axis=1)
+
+
+def _negatives(w: _Writer, name: str, op: ops.Negatives, x: Names, y: str) -> None:
+    w.node("Min", name, [*x, w.constant("zero", [0.0])], y)
+
+
+def _depth_to_space(w: _Writer, name: str, op: ops.DepthToSpace, x: Names, y: str) -> None:
+    w.node("DepthToSpace", name, x, y, blocksize=op.block, mode="DCR")
 
 
 def _first_channels(w: _Writer, name: str, op: ops.FirstChannels, x: Names, y: str) -> None:
@@ -204,6 +217,10 @@ WRITERS: dict[type, Callable[[_Writer, str, Any, Names, str], None]] = {
     ops.Softmax: _plain("Softmax", axis=1),
     ops.MaxChannel: _reduce("ReduceMax", 1),
     ops.Sigmoid: _plain("Sigmoid"),
+    ops.Abs: _plain("Abs"),
+    ops.Positives: _plain("Relu"),
+    ops.Negatives: _negatives,
+    ops.DepthToSpace: _depth_to_space,
     ops.FirstChannels: _first_channels,
     ops.ArgMax: _arg_max,
     ops.Positive: _positive,

@@ -31,12 +31,10 @@ def _array(tensor: Tensor) -> NDArray[Any]:
 
 class _Writer:
     def __init__(self, graph: fx.GraphModule, input_shape: Shape) -> None:
-        import torch
-
         self.graph = graph
         self.takes_images = any(isinstance(m, ops.FromImage) for m in graph.children())
         self.input_shape = input_shape
-        self.shapes = shapes(graph, input_shape, torch.uint8 if self.takes_images else torch.float64)
+        self.shapes = shapes(graph, input_shape)
         self.flat = FlatModel()
         self.values: dict[fx.Node, int] = {}
 
@@ -62,12 +60,12 @@ class _Writer:
 
     def out(self, node: fx.Node, suffix: str = "", dtype: str = "float32", shape: Shape | None = None) -> int:
         """The NHWC tensor that holds ``node``'s value, or an intermediate one on the way to it."""
-        return self.flat.tensor(node.name + suffix, shape or _nhwc(self.shapes[node.name]), dtype)
+        return self.flat.tensor(node.name + suffix, shape or _nhwc(self.shapes[node]), dtype)
 
     def shape_in(self, node: fx.Node, index: int = 0) -> Shape:
         source = node.args[index]
         assert isinstance(source, fx.Node)
-        return self.shapes[source.name]
+        return self.shapes[source]
 
 
 Inputs = list[int]
@@ -93,7 +91,7 @@ def _conv(w: _Writer, node: fx.Node, op: ops.Conv, inputs: Inputs) -> int:
 
 def _padded(w: _Writer, node: fx.Node, op: ops.Conv, x: int) -> tuple[int, int]:
     """The input and padding mode; PyTorch's padding is TFLite's SAME only where both sides agree."""
-    size, out = w.shape_in(node)[2:], w.shapes[node.name][2:]
+    size, out = w.shape_in(node)[2:], w.shapes[node][2:]
     ours, same = [], []
     for i in range(2):
         kernel, stride, dilation, before = op.weight.shape[2 + i], op.stride[i], op.dilation[i], op.padding[i]
@@ -116,7 +114,7 @@ def _deconv(w: _Writer, node: fx.Node, op: ops.Deconv, inputs: Inputs) -> int:
     weight = _array(op.weight)
     bias = np.zeros(weight.shape[1]) if op.bias is None else _array(op.bias)
     args = [
-        w.flat.constant("shape", _nhwc(w.shapes[node.name]), "int32"),
+        w.flat.constant("shape", _nhwc(w.shapes[node]), "int32"),
         w.flat.constant(node.name + "_weight", weight.transpose(1, 2, 3, 0)),
         inputs[0],
         w.flat.constant(node.name + "_bias", bias),
@@ -147,7 +145,7 @@ def _prelu(w: _Writer, node: fx.Node, op: ops.PReLU, inputs: Inputs) -> int:
 
 
 def _upsample(w: _Writer, node: fx.Node, op: ops.Upsample, inputs: Inputs) -> int:
-    size = w.flat.constant("size", w.shapes[node.name][2:], "int32")
+    size = w.flat.constant("size", w.shapes[node][2:], "int32")
     options = {"alignCorners": op.align_corners, "halfPixelCenters": not op.align_corners}
     return w.flat.operator("RESIZE_BILINEAR", [inputs[0], size], w.out(node), 3, **options)
 
@@ -173,14 +171,22 @@ def _permute(w: _Writer, node: fx.Node, op: ops.Permute, inputs: Inputs) -> int:
     return w.flat.operator("GATHER", [inputs[0], index], w.out(node), axis=3)
 
 
+def _negatives(w: _Writer, node: fx.Node, op: ops.Negatives, inputs: Inputs) -> int:
+    return w.flat.operator("MINIMUM", [inputs[0], w.flat.constant("zero", [0.0])], w.out(node))
+
+
+def _depth_to_space(w: _Writer, node: fx.Node, op: ops.DepthToSpace, inputs: Inputs) -> int:
+    return w.flat.operator("DEPTH_TO_SPACE", inputs, w.out(node), blockSize=op.block)
+
+
 def _first_channels(w: _Writer, node: fx.Node, op: ops.FirstChannels, inputs: Inputs) -> int:
     begin = w.flat.constant("begin", [0, 0, 0, 0], "int32")
-    size = w.flat.constant("extent", _nhwc(w.shapes[node.name]), "int32")
+    size = w.flat.constant("extent", _nhwc(w.shapes[node]), "int32")
     return w.flat.operator("SLICE", [inputs[0], begin, size], w.out(node))
 
 
 def _arg_max(w: _Writer, node: fx.Node, op: ops.ArgMax, inputs: Inputs) -> int:
-    shape = _nhwc(w.shapes[node.name])
+    shape = _nhwc(w.shapes[node])
     index = w.out(node, "_index", "int32", shape[:3])
     w.flat.operator(
         "ARG_MAX",
@@ -224,6 +230,10 @@ WRITERS: dict[type, Callable[[_Writer, fx.Node, Any, Inputs], int]] = {
     ops.Softmax: _plain("SOFTMAX", beta=1.0),
     ops.MaxChannel: _max_channel,
     ops.Sigmoid: _plain("LOGISTIC"),
+    ops.Abs: _plain("ABS"),
+    ops.Positives: _plain("RELU"),
+    ops.Negatives: _negatives,
+    ops.DepthToSpace: _depth_to_space,
     ops.FirstChannels: _first_channels,
     ops.ArgMax: _arg_max,
     ops.Positive: _positive,
