@@ -1,0 +1,72 @@
+"""lightseg-demo: the main job from weights to numbers, in one command."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightseg import cli
+
+if TYPE_CHECKING:
+    from lightseg.benchmarks.demo import Step
+
+EXAMPLES = """\
+  lightseg-demo                                         the default model on the packaged portrait, files in out/
+  lightseg-demo --photo me.jpg --out mine
+  lightseg-demo --model c3net --photo street.jpg
+exit status: 0 done, 1 a step failed (its own line says why), 2 wrong usage
+"""
+STEPS = 3
+
+
+def parser() -> argparse.ArgumentParser:
+    p = cli.command("lightseg-demo", "Export a model, segment a photograph with it, and time it.", EXAMPLES)
+    cli.add_model(p)
+    p.add_argument("--photo", type=Path, metavar="FILE", help="default: the packaged portrait (NASA, public domain)")
+    p.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="folder for all files, default out")
+    cli.add_json(p)
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return cli.run(parser(), _main, argv)
+
+
+def _main(args: argparse.Namespace) -> int:
+    from lightseg.benchmarks.demo import demo
+    from lightseg.images import read_photo, sample_photo
+
+    photo = args.photo or sample_photo()
+    read_photo(photo)  # a wrong path is worth knowing before the export
+    start = time.perf_counter()
+    with contextlib.redirect_stdout(sys.stderr) if args.json == "-" else contextlib.nullcontext():
+        result = demo(args.model or "sinet", args.weights, photo, args.out, _announce)
+        result["seconds"] = round(time.perf_counter() - start, 1)
+        _conclude(result)
+    cli.emit_json(args.json, result)
+    return 0
+
+
+def _announce(number: int, step: Step) -> None:
+    print(f"\n[{number}/{STEPS}] {step.title}\n$ {step.line}", flush=True)
+
+
+def _conclude(result: dict[str, Any]) -> None:
+    mask, cutout, overlay = result["pictures"]
+    print(f"\nDone in {result['seconds']:.0f} s.")
+    print(f"  look at   {overlay}\n            {cutout}\n            {mask}")
+    for artifact in result["artifacts"]:
+        print(f"  deploy    {artifact}  (+ .json: how to feed it, and its proof)")
+    print(f"  raw data  {', '.join(step['json'] for step in result['steps'])}")
+    print(f"  next      lightseg-predict YOUR_PHOTO.jpg --artifact {result['artifacts'][-1]}")
+    print(f"            lightseg-verify {result['artifacts'][-1]} --torch")
+    print("            lightseg-export --list; lightseg-bench --model all --quick; any command --help")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
