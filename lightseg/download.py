@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 from lightseg.errors import OutputError, WeightsError
@@ -25,7 +26,7 @@ def download(url: str, target: Path, sha256: str, timeout: float = 20) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _fetch(url, part, timeout)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, TimeoutError, ConnectionError, HTTPException) as error:
         raise WeightsError(f"the download failed ({getattr(error, 'reason', None) or error})") from error
     except OSError as error:
         raise OutputError(f"{target.parent} cannot be written ({error.strerror})") from error
@@ -42,6 +43,7 @@ def _fetch(url: str, part: Path, timeout: float) -> None:
     try:
         response = urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code == 416:  # nothing is left to fetch: the part is complete, or longer than the file
             return
         raise
@@ -53,6 +55,9 @@ def _fetch(url: str, part: Path, timeout: float) -> None:
             while chunk := response.read(CHUNK):
                 file.write(chunk)
                 advance(len(chunk))
+    have = part.stat().st_size
+    if have < total:  # a short answer is no error to urllib
+        raise ConnectionError(f"the connection broke after {have} of {total} bytes; run again to continue")
 
 
 @contextmanager

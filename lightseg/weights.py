@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -81,12 +82,13 @@ def load_path(spec: ModelSpec, path: Path) -> tuple[Weights, State]:
         raise WeightsError(f"no weights file {path}; check the path given to --weights")
     digest = sha256(path)
     state, metadata = _read(path)
+    described = _described(spec, metadata["lightseg"], path, digest) if "lightseg" in metadata else None
     state = _fit(spec, state, path)
     for known in spec.weights:
         if known.sha256 == digest:
             return known, state
-    if "lightseg" in metadata:
-        return _described(spec, json.loads(metadata["lightseg"]), path, digest), state
+    if described:
+        return described, state
     released = next(w for w in spec.weights if w.tag == "clova")
     return replace(
         released,
@@ -160,21 +162,25 @@ def without_denormals(state: Mapping[str, Tensor]) -> State:
     return clean
 
 
-def _described(spec: ModelSpec, facts: dict[str, object], path: Path, digest: str) -> Weights:
-    if facts["model"] != spec.name:
-        raise WeightsError(
-            f"{path} holds weights of {facts['model']}, not of {spec.name}; use --model {facts['model']}"
+def _described(spec: ModelSpec, text: str, path: Path, digest: str) -> Weights:
+    """What a file written by `save_weights` says of itself."""
+    try:
+        facts: dict[str, Any] = json.loads(text)
+        model = facts["model"]
+        weights = Weights(
+            tag=facts["tag"],
+            file=path.name,
+            sha256=digest,
+            licence=facts["licence"],
+            origin=facts["origin"],
+            preprocess=Preprocess.from_dict(facts["preprocess"]),
+            figures={k: Figure(**f) for k, f in facts["figures"].items()},
         )
-    data: dict[str, dict[str, float | str]] = facts["figures"]  # type: ignore[assignment]
-    return Weights(
-        tag=str(facts["tag"]),
-        file=path.name,
-        sha256=digest,
-        licence=str(facts["licence"]),
-        origin=str(facts["origin"]),
-        preprocess=Preprocess.from_dict(facts["preprocess"]),  # type: ignore[arg-type]
-        figures={k: Figure(**f) for k, f in data.items()},  # type: ignore[arg-type]
-    )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{path}: its description is damaged ({error!r}); write the file again") from error
+    if model != spec.name:
+        raise WeightsError(f"{path} holds weights of {model}, not of {spec.name}; use --model {model}")
+    return weights
 
 
 def _read(path: Path) -> tuple[State, dict[str, str]]:

@@ -143,7 +143,7 @@ C3NETV2_SPEC = ModelSpec(
     params=187_378,
     macs=2_292_056_064,
     published={
-        "params": Figure(0.18e6, "parameters", C3_README),
+        "params": Figure(0.18e6, "parameters", C3_README, "187,378 cut after two digits instead of rounded"),
         "macs": Figure(2.66e9, "MACs", C3_README, f"printed as FLOPs; {NO_DECONV}"),
     },
     upstream_names=UPSTREAM_C3NETV2,
@@ -177,7 +177,13 @@ SINET_CITYSCAPES_SPEC = ModelSpec(
     macs=1_388_884_473,
     published={
         "params": Figure(0.12e6, "parameters", C3_README),
-        "macs": Figure(1.22e9, "MACs", C3_README, f"printed as FLOPs; {NO_DECONV}"),
+        "macs": Figure(
+            1.22e9,
+            "MACs",
+            C3_README,
+            "printed as FLOPs; the README's way of counting (half of the batch-norm elements, no transposed "
+            "convolutions) gives 1.233 G",
+        ),
     },
     upstream_names=UPSTREAM_SINET_CITYSCAPES,
     weights=(
@@ -248,7 +254,7 @@ def create_model(name: str, weights: str | Path | None = None, seed: int = 0) ->
     wanted = weights if weights is not None else (tag or spec.weights[0].tag)
     if wanted == "random":
         record, state = random_weights(spec, IMAGENET_INPUT, seed)
-    elif isinstance(wanted, Path) or any(c in wanted for c in "/\\") or wanted.endswith((".pth", ".safetensors")):
+    elif isinstance(wanted, Path) or any(c in wanted for c in "/\\."):  # no tag holds a dot
         record, state = load_path(spec, Path(wanted))
     else:
         record = find_weights(spec, wanted)
