@@ -26,7 +26,8 @@ class UnknownName(LightsegError):
         import difflib
 
         known = sorted(known)
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        folded = {k.lower(): k for k in known}
+        near = [folded[k] for k in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.5)]
         hint = f"did you mean {' or '.join(near)}?" if near else f"choose from: {', '.join(known)}"
         super().__init__(f"unknown {kind} {name!r}; {hint}")
         self.kind, self.name, self.nearest = kind, name, near

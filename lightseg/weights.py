@@ -206,9 +206,10 @@ def _read(path: Path) -> tuple[State, dict[str, str]]:
 
 def _fit(spec: ModelSpec, state: Mapping[str, Tensor], path: Path) -> State:
     """Names and shapes of ``spec``'s network, denormals zeroed; refuse anything that does not fit exactly."""
-    expected = spec.build().state_dict()
+    with torch.device("meta"):  # names and shapes only
+        expected = spec.build().state_dict()
     given = {_rename(k.removeprefix("module."), spec.upstream_names): v for k, v in state.items()}
-    counters = {k: v for k, v in expected.items() if k.endswith("num_batches_tracked")}
+    counters = {k: torch.zeros_like(v, device="cpu") for k, v in expected.items() if k.endswith("num_batches_tracked")}
     given = {**counters, **given}  # some released files lack the counters, which inference ignores
     missing, extra = expected.keys() - given.keys(), given.keys() - expected.keys()
     if missing or extra:

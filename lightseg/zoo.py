@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from lightseg.errors import UnknownName
@@ -259,6 +260,7 @@ def create_model(name: str, weights: str | Path | None = None, seed: int = 0) ->
     else:
         record = find_weights(spec, wanted)
         state = load_named(spec, record)
-    net = spec.build()
-    net.load_state_dict(state, strict=True)
+    with torch.device("meta"):  # no initialisation: it takes time and random numbers, and is overwritten
+        net = spec.build()
+    net.load_state_dict(state, strict=True, assign=True)
     return SegmentationModel(spec, record, net).eval()
