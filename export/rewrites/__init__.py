@@ -22,6 +22,23 @@ from lightseg.export.rewrites.split_mean import split_mean
 from lightseg.export.rewrites.split_prelu import split_prelu
 from lightseg.export.rewrites.two_class_gate import two_class_gate
 
+__all__ = [
+    "ALWAYS",
+    "REWRITES",
+    "Rewrite",
+    "conv_before_upsample",
+    "deconv_to_depth",
+    "fold_affine",
+    "merge_cross",
+    "push_affine",
+    "push_permute",
+    "rewrite",
+    "split_depthwise",
+    "split_mean",
+    "split_prelu",
+    "two_class_gate",
+]
+
 Rewrite = Callable[[fx.GraphModule], int]
 
 ALWAYS: tuple[Rewrite, ...] = (
