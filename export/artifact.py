@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import zlib
 from dataclasses import dataclass, field, fields
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightseg.errors import BadInput
-from lightseg.files import atomic_path
+from lightseg.files import atomic_path, sha256_of
 from lightseg.spec import RAW, Labels, Preprocess
 
 FORMAT = 1
@@ -128,10 +127,6 @@ class Artifact:
         return cls(**known)
 
 
-def file_sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def write_sidecar(artifact: Artifact) -> None:
     with atomic_path(artifact.sidecar) as temporary:
         temporary.write_text(json.dumps(artifact.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -145,9 +140,12 @@ def read_artifact(path: Path) -> Artifact:
     from lightseg.export.targets import target_of
 
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise BadInput(f"no artifact {path}; make one with: lightseg-export --model sinet --to tflite")
     target = target_of(path)
+    if path.is_dir() != target.folder:
+        kind = "folder" if target.folder else "file"
+        raise BadInput(f"{path} is not a {kind}, which {target.name} artifacts are; export it again")
     sidecar = path.with_name(path.name + ".json")
     text = sidecar.read_text(encoding="utf-8") if sidecar.is_file() else target.read_record(path)
     if text is None:
@@ -158,6 +156,6 @@ def read_artifact(path: Path) -> Artifact:
         artifact = Artifact.from_dict(path, json.loads(text))
     except (ValueError, KeyError, TypeError, zlib.error) as error:
         raise BadInput(f"the record of {path} is damaged ({type(error).__name__}: {error}); export it again") from error
-    if artifact.sha256 and artifact.sha256 != file_sha256(path):
+    if artifact.sha256 and artifact.sha256 != sha256_of(path):
         raise BadInput(f"{path} is not the file its sidecar {sidecar.name} describes (sha256 differs); export it again")
     return artifact

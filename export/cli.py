@@ -21,8 +21,8 @@ EXAMPLES = """\
 def parser() -> argparse.ArgumentParser:
     p = command("lightseg-export", "Export a model and prove the file equal to PyTorch.", EXAMPLES)
     add_model(p, many=True)
-    p.add_argument("--to", metavar="TARGET[,…]", help="onnx, tflite; 'all' means all this machine can write")
-    p.add_argument("--precision", default="fp32", help="default fp32")
+    p.add_argument("--to", metavar="TARGET[,…]", help="onnx, tflite, coreml; 'all' means all this machine can write")
+    p.add_argument("--precision", default="fp32", help="fp32 (default), or fp16 where the target has it")
     p.add_argument("--input-size", type=size, metavar="HxW", help="default: the size the model was published at")
     p.add_argument("--output", default="logits", help="logits (default), probability or mask")
     p.add_argument("--preprocess", default="none", help="none (default) or baked: the file takes uint8 RGB images")
@@ -99,12 +99,14 @@ def _show(records: Sequence[Any], quiet: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from lightseg.files import size_of
+
     table = Table("file", "kB", "runtime", "max error / max logit", "same class", "near ties flipped", "proof")
     for r in records:
         p = r.parity
         flips = sum(row["near_tie_flips"] for row in p["probes"])
         runtime = f"{p['runner']['runtime']} {p['runner']['version']}"
-        kilobytes = f"{r.path.stat().st_size / 1000:.0f}"
+        kilobytes = f"{size_of(r.path) / 1000:.0f}"
         agreement = f"{100 * p['agreement']:.4f} %"
         table.add_row(str(r.path), kilobytes, runtime, f"{p['relative_error']:.1e}", agreement, str(flips), "passed")
     console = Console(width=None if sys.stdout.isatty() else 160)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lightseg.errors import ParityError, UnknownName, Unsupported
-from lightseg.export.artifact import Artifact, file_sha256, read_artifact, write_sidecar
+from lightseg.export.artifact import Artifact, read_artifact, write_sidecar
 from lightseg.export.graph.compose import OUTPUTS, Output, append_head, bake_preprocess
 from lightseg.export.graph.shapes import shapes
 from lightseg.export.parity import FLOAT32_SHARE, TOLERANCE, Parity, check_goldens, measure
@@ -20,7 +20,7 @@ from lightseg.export.reference import Reference
 from lightseg.export.rewrites import rewrite
 from lightseg.export.runner import Runner
 from lightseg.export.targets import Plan, Target, find_target, target_of
-from lightseg.files import atomic_path
+from lightseg.files import atomic_path, copy_to, sha256_of
 from lightseg.zoo import SegmentationModel, create_model
 
 PREPROCESS = ("none", "baked")
@@ -89,7 +89,7 @@ def export(
     plan, changes = make_plan(reference, target, request)
     final = Path(out) / (request.stem(model) + target.suffix)
     draft = describe(model, target, request, plan, changes, reference, final)
-    with atomic_path(final) as temporary:
+    with atomic_path(final, target.folder) as temporary:
         target.convert(plan, temporary)
         parity = measure(draft, target.load(temporary, 1), reference)
         record = replace(draft, parity=parity.to_dict())
@@ -98,7 +98,7 @@ def export(
             parity.check(f"{final.name} (kept as {final.name}.failed)")
         target.stamp(temporary, json.dumps(record.to_dict(), ensure_ascii=False))
         check_goldens(record, target.load(temporary, 1))
-        record = replace(record, sha256=file_sha256(temporary))
+        record = replace(record, sha256=sha256_of(temporary))
     write_sidecar(record)
     return record
 
@@ -106,9 +106,9 @@ def export(
 def _keep_failed(record: Artifact, temporary: Path) -> None:
     """A copy under a name nobody takes for good."""
     failed = replace(record, path=record.path.with_name(record.path.name + ".failed"))
-    with atomic_path(failed.path) as copy:
-        copy.write_bytes(temporary.read_bytes())
-    write_sidecar(replace(failed, sha256=file_sha256(failed.path)))
+    with atomic_path(failed.path, temporary.is_dir()) as copied:
+        copy_to(temporary, copied)
+    write_sidecar(replace(failed, sha256=sha256_of(failed.path)))
 
 
 def make_plan(reference: Reference, target: Target, request: Request) -> tuple[Plan, dict[str, int]]:
@@ -160,8 +160,8 @@ def describe(
         input_shape=plan.input_shape,
         output_shape=plan.output_shape,
         layout={
-            "input": "NHWC uint8 RGB" if plan.baked else f"{target.layout} float32",
-            "output": f"{target.layout} {'uint8' if request.output == 'mask' else 'float32'}",
+            "input": target.image_input if plan.baked else f"{target.layout} float32",
+            "output": f"{target.layout} {target.mask_element if request.output == 'mask' else 'float32'}",
         },
         preprocess=weights.preprocess,
         labels=model.spec.labels,

@@ -1,8 +1,10 @@
-"""Writing files so that nothing is ever half-written."""
+"""Writing files and folders so that nothing is ever half-written; what a path holds, whichever of the two it is."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,33 +14,102 @@ from lightseg.errors import OutputError
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it when the block ends well.
+def atomic_path(path: Path, folder: bool = False) -> Iterator[Path]:
+    """A temporary path beside ``path`` that replaces it when the block ends well; with ``folder``, an empty folder.
 
     On any error the temporary file goes and ``path`` stays as it was. Operating-system errors (no space, read-only
-    folder) become `OutputError`.
+    folder) become `OutputError`. No system replaces a folder in one step: for an instant between two renames the old
+    one stands beside ``path`` under a hidden name, whole.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
+        temporary = _beside(path, folder)
     except OSError as error:
         raise OutputError(f"cannot write to {path.parent} ({error.strerror}); choose another --out DIR") from error
-    temporary = Path(name)
     try:
         yield temporary
-        _flush(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        _settle(temporary)
+        _replace(temporary, path)
     except OSError as error:
         raise OutputError(f"cannot write {path} ({error.strerror}); what was there before is untouched") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        remove(temporary)
 
 
-def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def files_in(path: Path) -> list[Path]:
+    """``path`` itself, or every file below it, in an order that depends on names alone."""
+    if not path.is_dir():
+        return [path]
+    return sorted((p for p in path.rglob("*") if p.is_file()), key=lambda p: p.relative_to(path).as_posix())
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    return sum(p.stat().st_size for p in files_in(path))
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's bytes; of a folder, over the relative path, size and bytes of every file in it."""
+    if not path.is_dir():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    for file in files_in(path):
+        data = file.read_bytes()
+        digest.update(f"{file.relative_to(path).as_posix()}\0{len(data)}\0".encode())
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def copy_to(source: Path, target: Path) -> None:
+    """Fill ``target``, as `atomic_path` gave it, with the bytes of ``source``."""
+    if source.is_dir():
+        shutil.copytree(source, target, dirs_exist_ok=True)
+    else:
+        target.write_bytes(source.read_bytes())
+
+
+def remove(path: Path) -> None:
+    """A file or a folder with all that is in it; nothing happens where there is neither."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _beside(path: Path, folder: bool) -> Path:
+    prefix = f".{path.stem}-"
+    if folder:
+        return Path(tempfile.mkdtemp(prefix=prefix, suffix=path.suffix, dir=path.parent))
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    return Path(name)
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Rename; a folder that is in the way steps aside first and comes back if that fails."""
+    if not (temporary.is_dir() and path.is_dir()):
+        temporary.replace(path)
+        return
+    aside = _beside(path, folder=True)
+    path.replace(aside)
+    try:
+        temporary.replace(path)
+    except OSError:
+        aside.replace(path)
+        raise
+    remove(aside)
+
+
+def _settle(path: Path) -> None:
+    """On the disk, and readable by whom the user's mask allows."""
+    mask = _umask()
+    for file in files_in(path):
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+        file.chmod(0o666 & ~mask)
+    if path.is_dir():
+        for folder in (path, *(p for p in path.rglob("*") if p.is_dir())):
+            folder.chmod(0o777 & ~mask)
 
 
 def _umask() -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from lightseg.errors import BadInput, UnknownName
+from lightseg.export.targets.coreml import COREML
 from lightseg.export.targets.onnx import ONNX
 from lightseg.export.targets.target import Plan, Target
 from lightseg.export.targets.tflite import TFLITE
 
 __all__ = ["TARGETS", "Plan", "Target", "find_target", "target_of"]
 
-TARGETS: dict[str, Target] = {t.name: t for t in (ONNX, TFLITE)}
+TARGETS: dict[str, Target] = {t.name: t for t in (ONNX, TFLITE, COREML)}
 
 
 def find_target(name: str) -> Target:

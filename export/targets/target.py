@@ -58,6 +58,12 @@ class Target:
     stamp: Callable[[Path, str], None]
     """Store the artifact's record inside the file."""
     read_record: Callable[[Path], str | None]
+    folder: bool = False
+    """Whether an artifact is a folder and not a file."""
+    image_input: str = "NHWC uint8 RGB"
+    """What the file takes where the preprocessing is inside it."""
+    mask_element: str = "uint8"
+    """Element type of masks in the file."""
 
     def why_not_convert(self) -> str | None:
         """The reason this machine cannot write the format; None when it can."""

@@ -1,0 +1,154 @@
+"""Core ML, written as an ML Program; run by Apple's runtime on macOS and by a reference interpreter elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightseg.errors import BadInput
+from lightseg.export.artifact import METADATA_NAME
+from lightseg.export.runner import Runner
+from lightseg.export.targets.target import Plan, Target
+
+
+def convert(plan: Plan, path: Path) -> None:
+    from lightseg.export.writers.mil import write_mil
+
+    write_mil(plan.graph, plan.input_shape, plan.output, path, half=plan.precision == "fp16")
+
+
+class InterpretedRunner:
+    """The saved package, executed operation by operation in PyTorch: right about the program, silent about hardware."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import torch
+
+        from lightseg import __version__
+        from lightseg.export.mil.interpreter import read_program
+
+        self._torch = torch
+        torch.set_num_threads(threads)
+        self._program = read_program(path)
+        self._x = self._y = torch.empty(0)
+        self.name = "reference interpreter"
+        rounded = "float16 after every operation, float32 within" if self._program.is_float16 else "float32"
+        self.details = {
+            "runtime": "reference interpreter",
+            "version": __version__,
+            "arithmetic": rounded,
+            "operations": str(len(self._program.steps)),
+            "threads": str(threads),
+        }
+
+    def feed(self, x: NDArray[Any]) -> None:
+        if tuple(x.shape) != self._program.input_shape:
+            raise _wrong_size(self._program.input_shape, x)
+        native = np.ascontiguousarray(x, np.uint8 if self._program.takes_images else np.float32)
+        self._x = self._torch.from_numpy(native)
+
+    def run(self) -> None:
+        with self._torch.inference_mode():
+            self._y = self._program.run(self._x)
+
+    def fetch(self) -> NDArray[Any]:
+        result: NDArray[Any] = self._y.numpy()
+        return result
+
+    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
+        self.feed(x)
+        self.run()
+        return self.fetch()
+
+
+class AppleRunner:
+    """Apple's runtime on the compute units it chooses; exists on macOS alone."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import coremltools
+
+        from lightseg.export.mil.interpreter import read_program
+
+        program = read_program(path)
+        self._shape, self._image, self._names = (
+            program.input_shape,
+            program.takes_images,
+            (program.input, program.output),
+        )
+        try:
+            self._model = coremltools.models.MLModel(str(path))
+        except Exception as error:  # the runtime raises plain exceptions
+            raise BadInput(f"{path} does not load in Core ML: {str(error).splitlines()[0]}") from error
+        self._x: Any = None
+        self._y: NDArray[Any] = np.empty(0)
+        self.name = "coreml"
+        self.details = {"runtime": "Core ML", "version": coremltools.__version__, "compute_units": "ALL"}
+
+    def feed(self, x: NDArray[Any]) -> None:
+        from PIL import Image
+
+        if tuple(x.shape) != self._shape:
+            raise _wrong_size(self._shape, x)
+        pixels = x[0].transpose(1, 2, 0)
+        self._x = Image.fromarray(pixels.astype(np.uint8)) if self._image else np.ascontiguousarray(x, np.float32)
+
+    def run(self) -> None:
+        self._y = self._model.predict({self._names[0]: self._x})[self._names[1]]
+
+    def fetch(self) -> NDArray[Any]:
+        return self._y
+
+    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
+        self.feed(x)
+        self.run()
+        return self.fetch()
+
+
+def _wrong_size(shape: tuple[int, ...], x: NDArray[Any]) -> BadInput:
+    takes, given = ("x".join(map(str, s)) for s in (shape, x.shape))
+    return BadInput(f"this artifact takes {takes}, not {given}; export another size")
+
+
+def load(path: Path, threads: int) -> Runner:
+    return AppleRunner(path, threads) if sys.platform == "darwin" else InterpretedRunner(path, threads)
+
+
+def stamp(path: Path, text: str) -> None:
+    from lightseg.export.mil.package import store_text
+
+    store_text(path, METADATA_NAME, text)
+
+
+def read_record(path: Path) -> str | None:
+    from lightseg.export.mil.package import stored_text
+
+    return stored_text(path, METADATA_NAME)
+
+
+def rewrites() -> tuple[Any, ...]:
+    from lightseg.export.rewrites import ALWAYS
+
+    return ALWAYS
+
+
+COREML = Target(
+    name="coreml",
+    suffix=".mlpackage",
+    extra="coreml",
+    precisions=("fp32", "fp16"),
+    dynamic=False,
+    layout="NCHW",
+    rewrites=rewrites,
+    convert=convert,
+    convert_needs=("coremltools",),
+    load=load,
+    load_needs=("coremltools",),
+    stamp=stamp,
+    read_record=read_record,
+    folder=True,
+    image_input="image RGB",
+    mask_element="int32",
+)
