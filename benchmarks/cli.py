@@ -23,6 +23,7 @@ EXAMPLES = """\
   lightseg-bench out/sinet-clova-fp32.tflite             an artifact, with PyTorch eager beside it
   lightseg-bench --model all --to onnx,tflite --quick    export all five, measure everything, one process per row
   lightseg-bench --model sinet --threads 2 --json r.json raw samples and environment in a file
+  lightseg-bench a.tflite --against b.tflite             which is faster, beyond this machine's noise
   lightseg-bench --model sinet --profile                 params, MACs and bytes per layer; nothing is timed
   lightseg-bench --profile out/sinet-clova-fp32.onnx     the same, counted again from the file
 
@@ -51,10 +52,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--quick", action="store_true", help="200 samples and 2 s in one process, not 500 and 5 s in three")
     p.add_argument("--samples", type=cli.positive, metavar="N", help="at least this many timed runs in every process")
     p.add_argument("--seconds", type=seconds, metavar="S", help="and at least this long")
-    p.add_argument("--processes", type=cli.positive, metavar="N", help="fresh processes per row")
+    p.add_argument(
+        "--processes", type=cli.positive, metavar="N", help="fresh processes per row, or restarts of a comparison"
+    )
     p.add_argument(
         "--images", type=Path, metavar="DIR", help="photographs to rotate through (default: the packaged one)"
     )
+    p.add_argument("--peers", metavar="FILE[,…]", help="other people's .tflite files, measured in the same run")
+    p.add_argument("--against", metavar="WHAT", help="compare with an artifact, a peer's file or a model, taking turns")
     p.add_argument("--profile", action="store_true", help="count params, MACs and bytes per layer; time nothing")
     cli.add_json(p)
     return p
@@ -76,7 +81,7 @@ def core_list(text: str) -> list[int]:
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    if not args.artifact and not args.model:
+    if not args.artifact and not args.model and not args.peers:
         parser().error("nothing to measure; name an artifact file, or a model with --model sinet")
     if args.to and not args.model:
         parser().error("--to exports a model; name it with --model")
@@ -92,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
         require_cuda()
     with exported(args) as artifacts:
-        report = measured(args, subjects(args, artifacts), console)
+        report = measured(args, subjects(args, artifacts))
     return finish(args, report, console)
 
 
@@ -115,18 +120,26 @@ def exported(args: argparse.Namespace) -> Iterator[list[Path]]:
 
 def subjects(args: argparse.Namespace, artifacts: Sequence[Path]) -> list[Subject]:
     """Models in PyTorch eager, each followed by its artifacts."""
+    from lightseg.benchmarks.peers import peer_subject
     from lightseg.benchmarks.selection import artifact_subjects, eager_subject, grouped
 
     eager = [eager_subject(name, args.weights, args.input_size, args.device) for name in models(args)]
-    return grouped(eager, artifact_subjects(artifacts, args.device, args.weights))
+    peers = [peer_subject(Path(name)) for name in args.peers.split(",")] if args.peers else []
+    return grouped(eager, artifact_subjects(artifacts, args.device, args.weights), peers)
 
 
-def measured(args: argparse.Namespace, todo: Sequence[Subject], console: Console) -> Report:
-    from lightseg.benchmarks.report import bench
+def measured(args: argparse.Namespace, todo: Sequence[Subject]) -> Report:
+    """Rows for all of ``todo``; with ``--against``, comparisons: of the files where there are any."""
+    from lightseg.benchmarks.report import against, bench
+    from lightseg.benchmarks.selection import other_side
 
     images = None if args.images is None else str(args.images.resolve())
     save_to = None if args.json in (None, "-") else Path(args.json)
-    return bench(todo, protocol(args), cores(args), images, save_to, announce)
+    if args.against is None:
+        return bench(todo, protocol(args), cores(args), images, save_to, announce)
+    files = [subject for subject in todo if subject.path is not None]
+    other = other_side(args.against, args.device)
+    return against(files or todo, other, protocol(args), cores(args), images, save_to, announce)
 
 
 def protocol(args: argparse.Namespace) -> Protocol:
@@ -135,6 +148,7 @@ def protocol(args: argparse.Namespace) -> Protocol:
     from lightseg.benchmarks.latency import FULL, QUICK
 
     asked = {name: getattr(args, name) for name in ("samples", "seconds", "processes")}
+    asked["restarts"] = args.processes
     return replace(QUICK if args.quick else FULL, **{name: v for name, v in asked.items() if v is not None})
 
 
@@ -158,8 +172,11 @@ def announce(line: str) -> None:
 
 def finish(args: argparse.Namespace, report: Report, console: Console) -> int:
     """Print the table and the JSON; exit code 1 when a row failed."""
-    from lightseg.benchmarks.tables import latency_table, machine, notes
+    from lightseg.benchmarks.tables import comparison_table, latency_table, machine, notes
 
+    if report.comparisons:
+        console.print(comparison_table(report.comparisons))
+        console.print(machine(report), highlight=False, markup=False)
     if report.rows:
         console.print(latency_table(report.rows))
         for line in [machine(report), *notes(report.rows)]:

@@ -60,10 +60,11 @@ def count_tflite(path: str | Path) -> Cost:
     that multiplies and accumulates but has no rule; `MissingExtra` without the ai-edge-litert package.
     """
     path = Path(path)
-    return _Graph(*_parsed(path), path).count()
+    return _Graph(*parse_tflite(path), path).count()
 
 
-def _parsed(path: Path) -> tuple[Any, Any]:
+def parse_tflite(path: Path) -> tuple[Any, Any]:
+    """The schema module and the file's unpacked model. Errors: `BadInput`, `MissingExtra`."""
     try:
         from ai_edge_litert import schema_py_generated as schema
     except ImportError as error:

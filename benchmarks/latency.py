@@ -27,6 +27,8 @@ class Protocol:
     seconds: float = 5.0
     processes: int = 3
     """Fresh processes per row; a row's samples are those of all of them."""
+    restarts: int = 5
+    """How often both sides of a comparison are started anew."""
     window_samples: int = 5
     window_seconds: float = 0.1
     """A warm-up window ends when it holds this many runs and lasted this long."""
@@ -47,7 +49,7 @@ class Protocol:
         return asdict(self)
 
 
-QUICK = Protocol(samples=200, seconds=2.0, processes=1, warmup_seconds=5.0)
+QUICK = Protocol(samples=200, seconds=2.0, processes=1, restarts=3, warmup_seconds=5.0)
 FULL = Protocol()
 
 

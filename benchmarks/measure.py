@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from lightseg.benchmarks.environment import core_times, load_average
 from lightseg.benchmarks.latency import Boundary, Latency, Protocol
 from lightseg.benchmarks.process import Child
+from lightseg.benchmarks.stats import Interval, median_interval
 from lightseg.benchmarks.subject import Subject
 
 Verdict = Literal["PUBLISHABLE", "NOISY", "INVALID"]
@@ -77,6 +79,11 @@ class Row:
         """The steady-state median of every process, in nanoseconds."""
         return [Latency("run", tuple(p.sampled["samples_ns"])).median for p in self.processes]
 
+    @cached_property
+    def interval(self) -> Interval:
+        """95 % block-bootstrap interval of the run's median, in nanoseconds."""
+        return median_interval([p.sampled["samples_ns"] for p in self.processes])
+
     @property
     def verdict(self) -> Verdict:
         return "INVALID" if self.invalid else "NOISY" if self.noise else "PUBLISHABLE"
@@ -114,6 +121,7 @@ class Row:
             "verdict": self.verdict,
             "reasons": self.reasons,
             "summary": {latency.boundary: latency.summary() for latency in latencies},
+            "run_p50_interval_ms": [end / 1e6 for end in self.interval],
             "protocol": self.protocol.to_dict(),
             "processes": [process.to_dict() for process in self.processes],
         }

@@ -14,6 +14,7 @@ from lightseg.benchmarks.latency import Protocol
 from lightseg.benchmarks.measure import Row, measure
 from lightseg.benchmarks.process import Failed
 from lightseg.benchmarks.subject import Subject
+from lightseg.benchmarks.versus import Comparison, compare
 from lightseg.files import atomic_path
 
 FORMAT = 1
@@ -28,6 +29,7 @@ class Report:
     command: list[str] = field(default_factory=lambda: sys.argv[1:])
     rows: list[Row] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    comparisons: list[Comparison] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -36,6 +38,7 @@ class Report:
             "command": self.command,
             "environment": self.environment,
             "rows": [row.to_dict() for row in self.rows],
+            "comparisons": [comparison.to_dict() for comparison in self.comparisons],
             "failed": self.failed,
         }
 
@@ -65,6 +68,29 @@ def bench(
             report.rows.append(one(subject, protocol, cores, images))
         except Failed as error:
             report.failed[subject.name] = str(error)
+        if save_to is not None:
+            report.save(save_to)
+    return report
+
+
+def against(
+    subjects: Iterable[Subject],
+    other: Subject,
+    protocol: Protocol,
+    cores: Sequence[int],
+    images: str | None = None,
+    save_to: Path | None = None,
+    announce: Callable[[str], None] = lambda line: None,
+    one: Callable[..., Comparison] = compare,
+) -> Report:
+    """Every subject against ``other``, taking turns; failures and saving as in `bench`."""
+    report = Report(cores, environment(cores))
+    for subject in subjects:
+        announce(f"comparing {subject.name} with {other.name}")
+        try:
+            report.comparisons.append(one(subject, other, protocol, cores, images))
+        except Failed as error:
+            report.failed[f"{subject.name} against {other.name}"] = str(error)
         if save_to is not None:
             report.save(save_to)
     return report

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from lightseg.benchmarks.peers import peer_subject
 from lightseg.benchmarks.subject import Device, Subject
 
 Size = tuple[int, int]
@@ -66,6 +67,26 @@ def artifact_subjects(paths: Sequence[Path], device: Device, weights: str | None
 
     artifacts = [read_artifact(path) for path in paths]
     return [make(a) for a in artifacts for make in ((eager, file) if device == "cpu" else (eager,))]
+
+
+def other_side(text: str, device: Device) -> Subject:
+    """What ``--against`` names: an artifact, a foreign TFLite file, or a model in PyTorch eager.
+
+    Errors: those of `artifact_subjects`, `peer_subject` and `eager_subject`.
+    """
+    path = Path(text)
+    if not path.suffix or not (path.is_file() or path.suffix in (".onnx", ".tflite")):
+        return eager_subject(text, None, None, device)
+    return peer_subject(path) if is_foreign(path) else artifact_subjects([path], "cpu")[1]
+
+
+def is_foreign(path: Path) -> bool:
+    """A TFLite file that carries no lightseg record and has none beside it."""
+    if path.suffix != ".tflite" or not path.is_file() or path.with_name(path.name + ".json").exists():
+        return False
+    from lightseg.export.targets import target_of
+
+    return target_of(path).read_record(path) is None
 
 
 def grouped(*lists: Sequence[Subject]) -> list[Subject]:

@@ -35,7 +35,7 @@ class Subject:
     @property
     def name(self) -> str:
         """What an error line calls the row."""
-        return f"{self.label} ({self.runtime})"
+        return f"{self.label}, {self.runtime}"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

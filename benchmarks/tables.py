@@ -15,6 +15,8 @@ from lightseg.benchmarks.measure import Row
 
 if TYPE_CHECKING:
     from lightseg.benchmarks.report import Report
+    from lightseg.benchmarks.stats import Interval
+    from lightseg.benchmarks.versus import Comparison
     from lightseg.spec import ModelSpec
 
 STYLE = {"PUBLISHABLE": "green", "NOISY": "yellow", "INVALID": "red"}
@@ -27,7 +29,7 @@ def latency_table(rows: Sequence[Row]) -> Table:
     device = any(row.latency("device") for row in rows)
     for name in ("model", "runtime"):
         table.add_column(name, overflow="fold")
-    numbers = ["input", "threads", "load", "first", "run p50", "p90", "p99", "min", "MAD", "CPU p50", "samples"]
+    numbers = ["input", "threads", "load", "first", "run p50", "±", "p90", "p99", "min", "MAD", "CPU p50", "samples"]
     for name in numbers + (["device p50"] if device else []):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict")
@@ -38,7 +40,7 @@ def latency_table(rows: Sequence[Row]) -> Table:
 
 def _cells(row: Row, device: bool) -> list[str | Text]:
     run, shape = row.run, row.subject.shape
-    precision = "" if row.subject.precision == "fp32" else f" {row.subject.precision}"
+    precision = f" {row.subject.precision}" if row.subject.precision not in ("", "fp32") else ""
     cells: list[str | Text] = [
         row.subject.label,
         row.subject.runtime + precision,
@@ -46,7 +48,9 @@ def _cells(row: Row, device: bool) -> list[str | Text]:
         str(row.threads),
         _median(row, "load"),
         _median(row, "first"),
-        *(_ms(v) for v in (run.p50, run.p90, run.p99, run.min, run.mad)),
+        _ms(run.p50),
+        f"{(row.interval[1] - row.interval[0]) / 2 / run.median:.1%}",
+        *(_ms(v) for v in (run.p90, run.p99, run.min, run.mad)),
         _median(row, "run_cpu"),
         str(run.count),
     ]
@@ -67,11 +71,31 @@ def machine(report: Report) -> str:
 
 def notes(rows: Sequence[Row]) -> list[str]:
     """What stands under the table: the reasons of every verdict that is not PUBLISHABLE, and labels."""
-    lines = [f"{row.subject.name}: {row.verdict}, {'; '.join(row.reasons)}" for row in rows if row.reasons]
+    lines = ["±: half of the 95 % interval of the run's median"] if rows else []
+    lines += [f"{row.subject.name}: {row.verdict}, {'; '.join(row.reasons)}" for row in rows if row.reasons]
     lines += [f"{row.subject.name}: {row.subject.note}" for row in rows if row.subject.note]
     if any(row.run.p99 is None for row in rows):
         lines.append(f"{MISSING}: the samples do not support this percentile (p90 needs 36, p99 needs 368)")
     return lines
+
+
+def comparison_table(comparisons: Sequence[Comparison]) -> Table:
+    """A's time over B's. The noise floor is how far B lay from itself, measured the same way just before."""
+    table = Table(title="compared, taking turns on the same cores", title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("A", "B", "A is"):
+        table.add_column(name, overflow="fold")
+    for name in ("A / B", "95 % interval", "noise floor", "CPU time A / B", "restarts"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for comparison in comparisons:
+        duel = comparison.duel
+        names = duel.first.name, duel.second.name, comparison.answer
+        numbers = f"{duel.ratio():.3f}", _ends(duel.interval()), f"{comparison.floor:.1%}"
+        table.add_row(*names, *numbers, _ends(duel.interval("run_cpu")), str(len(duel.restarts)))
+    return table
+
+
+def _ends(interval: Interval) -> str:
+    return f"{interval[0]:.3f} … {interval[1]:.3f}"
 
 
 def layer_table(cost: Cost) -> Table:

@@ -100,11 +100,11 @@ def test_a_dying_row_leaves_the_others(faked: list[Subject], tmp_path: Path, cap
     out, error = capsys.readouterr()
     assert "sinet-random" in out and "extremec3net-random" in out
     assert error.splitlines()[-1] == (
-        "lightseg-bench: c3net-random (PyTorch eager) failed: the measured process was killed by SIGSEGV"
+        "lightseg-bench: c3net-random, PyTorch eager failed: the measured process was killed by SIGSEGV"
     )
     data = json.loads(path.read_text())
     assert [row["subject"]["label"] for row in data["rows"]] == ["sinet-random", "extremec3net-random"]
-    assert data["failed"] == {"c3net-random (PyTorch eager)": "the measured process was killed by SIGSEGV"}
+    assert data["failed"] == {"c3net-random, PyTorch eager": "the measured process was killed by SIGSEGV"}
     assert len(data["rows"][0]["processes"][0]["sampled"]["samples_ns"]) == 400
     assert data["environment"]["versions"]["lightseg"]
 
