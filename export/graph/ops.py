@@ -243,7 +243,58 @@ class FromImage(nn.Module):
         return x.permute(0, 3, 1, 2).to(self.like.dtype)
 
 
+class ColumnsToChannels(nn.Module):
+    """Channel c of column w becomes channel w·C + c of a map one pixel wide; no data moves where channels are last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        return x.permute(0, 3, 1, 2).reshape(n, w * c, h, 1)
+
+
+class ChannelsToColumns(nn.Module):
+    """The inverse of `ColumnsToChannels`, for ``channels`` channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, wc, h, _ = x.shape
+        return x.reshape(n, wc // self.channels, self.channels, h).permute(0, 2, 3, 1)
+
+
+class StretchRows(nn.Module):
+    """Linear enlargement of the height alone, of a map one pixel wide."""
+
+    def __init__(self, factor: int, align_corners: bool) -> None:
+        super().__init__()
+        self.factor, self.align_corners = factor, align_corners
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = (x.shape[2] * self.factor, 1)
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=self.align_corners)
+
+
+class Halo(nn.Module):
+    """Every block of channels with the nearest ``reach`` channels of its neighbours; zeros beyond the ends."""
+
+    def __init__(self, blocks: int, reach: int) -> None:
+        super().__init__()
+        self.blocks, self.reach = blocks, reach
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        parts = x.reshape(n, self.blocks, c // self.blocks, h, w)
+        edge = torch.zeros_like(parts[:, :1, : self.reach])
+        left = torch.cat([edge, parts[:, :-1, -self.reach :]], 1)
+        right = torch.cat([parts[:, 1:, : self.reach], edge], 1)
+        return torch.cat([left, parts, right], 2).reshape(n, -1, h, w)
+
+
 OPS = (
     Conv, Deconv, Affine, PReLU, Concat, Add, Mul, AvgPool, GlobalMean, Upsample, Permute, Softmax, MaxChannel, Sigmoid,
     Abs, Positives, Negatives, DepthToSpace, FirstChannels, ArgMax, Positive, FromImage,
 )  # fmt: skip
+
+CHANNELS_LAST = (ColumnsToChannels, ChannelsToColumns, StretchRows, Halo)
+"""Operations that cost nothing, or little, only in targets whose channels come last; other targets never see them."""

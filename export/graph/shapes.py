@@ -47,6 +47,14 @@ def _shape(op: nn.Module, inputs: list[Shape]) -> Shape:
         return (n, c // op.block**2, h * op.block, w * op.block)
     if isinstance(op, ops.FromImage):
         return (n, w, c, h)
+    if isinstance(op, ops.ColumnsToChannels):
+        return (n, w * c, h, 1)
+    if isinstance(op, ops.ChannelsToColumns):
+        return (n, op.channels, h, c // op.channels)
+    if isinstance(op, ops.StretchRows):
+        return (n, c, h * op.factor, 1)
+    if isinstance(op, ops.Halo):
+        return (n, c + 2 * op.reach * op.blocks, h, w)
     return inputs[0]
 
 

@@ -15,6 +15,7 @@ from lightseg.export.rewrites.conv_before_upsample import conv_before_upsample
 from lightseg.export.rewrites.deconv_to_depth import deconv_to_depth
 from lightseg.export.rewrites.fold_affine import fold_affine
 from lightseg.export.rewrites.merge_cross import merge_cross
+from lightseg.export.rewrites.pack_columns import pack_columns
 from lightseg.export.rewrites.push_affine import push_affine
 from lightseg.export.rewrites.push_permute import push_permute
 from lightseg.export.rewrites.split_depthwise import split_depthwise
@@ -30,6 +31,7 @@ __all__ = [
     "deconv_to_depth",
     "fold_affine",
     "merge_cross",
+    "pack_columns",
     "push_affine",
     "push_permute",
     "rewrite",
@@ -51,7 +53,7 @@ ALWAYS: tuple[Rewrite, ...] = (
 )
 """What pays, or costs nothing, on every target."""
 
-REWRITES: tuple[Rewrite, ...] = (*ALWAYS, merge_cross, split_depthwise, deconv_to_depth, split_prelu)
+REWRITES: tuple[Rewrite, ...] = (*ALWAYS, merge_cross, split_depthwise, deconv_to_depth, pack_columns, split_prelu)
 
 
 def rewrite(graph: fx.GraphModule, rewrites: Sequence[Rewrite]) -> dict[str, int]:

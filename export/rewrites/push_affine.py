@@ -14,7 +14,7 @@ def push_affine(graph: fx.GraphModule) -> int:
 
     Bilinear weights and averages sum to one, so scale and shift pass through upsampling and pooling; a concatenation
     takes them in parts, a sum takes the scale on both sides and the shift on one. Each step is taken only where a
-    convolution (or another affine) at the end of the way swallows it.
+    convolution (or another affine) at the end of the way swallows it, or where it leaves fewer pixels to scale.
     """
     changed = 0
     for node in list(graph.graph.nodes):
@@ -37,7 +37,7 @@ def _push(graph: fx.GraphModule, node: fx.Node, affine: ops.Affine, producer: fx
     if isinstance(op, ops.Affine):
         op.scale, op.shift = op.scale * scale, op.shift * scale + shift
         return True
-    if isinstance(op, ops.Upsample | ops.AvgPool) and absorbs(graph, producer.args[0], producer):
+    if isinstance(op, ops.Upsample) or (isinstance(op, ops.AvgPool) and absorbs(graph, producer.args[0], producer)):
         _before(graph, producer, 0, scale, shift)
         return True
     if isinstance(op, ops.Permute) and absorbs(graph, producer.args[0], producer):

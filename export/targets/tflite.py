@@ -92,14 +92,15 @@ def read_record(path: Path) -> str | None:
 
 
 def rewrites() -> tuple[Rewrite, ...]:
-    """XNNPACK is fast at PRELU, slow at TRANSPOSE_CONV and at depthwise kernels of more than 25 taps.
+    """XNNPACK is fast at PRELU, slow at TRANSPOSE_CONV, at two channels, and at depthwise kernels of over 25 taps.
 
     Measured on x86, one thread: `split_depthwise` takes C3NetV2 to 0.43 of the time, `deconv_to_depth` C3Net to 0.96
-    and the street SINet to 0.89, `merge_cross` saves a pass over memory; max and min in place of PRELU cost 1.15.
+    and the street SINet to 0.89, `pack_columns` SINet to 0.9; `merge_cross` saves a pass over memory. Max and min in
+    place of PRELU would cost 1.15.
     """
-    from lightseg.export.rewrites import ALWAYS, deconv_to_depth, merge_cross, split_depthwise
+    from lightseg.export.rewrites import ALWAYS, deconv_to_depth, merge_cross, pack_columns, split_depthwise
 
-    return (*ALWAYS, merge_cross, split_depthwise, deconv_to_depth)
+    return (*ALWAYS, merge_cross, split_depthwise, deconv_to_depth, pack_columns)
 
 
 TFLITE = Target(

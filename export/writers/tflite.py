@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from lightseg.export.graph import ops
 from lightseg.export.graph.shapes import Shape, shapes
@@ -180,9 +180,7 @@ def _depth_to_space(w: _Writer, node: fx.Node, op: ops.DepthToSpace, inputs: Inp
 
 
 def _first_channels(w: _Writer, node: fx.Node, op: ops.FirstChannels, inputs: Inputs) -> int:
-    begin = w.flat.constant("begin", [0, 0, 0, 0], "int32")
-    size = w.flat.constant("extent", _nhwc(w.shapes[node]), "int32")
-    return w.flat.operator("SLICE", [inputs[0], begin, size], w.out(node))
+    return _slice(w, node, "", inputs[0], (0, 0, 0, 0), _nhwc(w.shapes[node]))
 
 
 def _arg_max(w: _Writer, node: fx.Node, op: ops.ArgMax, inputs: Inputs) -> int:
@@ -204,6 +202,44 @@ def _positive(w: _Writer, node: fx.Node, op: ops.Positive, inputs: Inputs) -> in
     zero = w.flat.constant("zero", [0.0])
     above = w.flat.operator("GREATER", [inputs[0], zero], w.out(node, "_above", "bool"))
     return w.flat.operator("CAST", [above], w.out(node, "", "uint8"))
+
+
+def _reshape(w: _Writer, node: fx.Node, op: nn.Module, inputs: Inputs) -> int:
+    return _as(w, node, "", inputs[0], _nhwc(w.shapes[node]))
+
+
+def _stretch_rows(w: _Writer, node: fx.Node, op: ops.StretchRows, inputs: Inputs) -> int:
+    size = w.flat.constant("size", w.shapes[node][2:], "int32")
+    options = {"alignCorners": op.align_corners, "halfPixelCenters": not op.align_corners}
+    return w.flat.operator("RESIZE_BILINEAR", [inputs[0], size], w.out(node), 3, **options)
+
+
+def _halo(w: _Writer, node: fx.Node, op: ops.Halo, inputs: Inputs) -> int:
+    """Blocks as columns; the neighbours' edges are slices of a shifted copy, joined by one concatenation."""
+    n, c, h, _ = w.shape_in(node)
+    block = c // op.blocks
+    blocks = (n, h, op.blocks, block)
+    pads = w.flat.constant("paddings", [(0, 0), (0, 0), (0, 0), (op.reach, op.reach)], "int32")
+    padded = w.flat.operator("PAD", [inputs[0], pads], w.out(node, "_pad", shape=(n, h, 1, c + 2 * op.reach)))
+
+    def edge(name: str, shift: int, first: int) -> int:
+        moved = _slice(w, node, f"_{name}_all", padded, (0, 0, 0, shift), (n, h, 1, c))
+        columns = _as(w, node, f"_{name}_blocks", moved, blocks)
+        return _slice(w, node, f"_{name}", columns, (0, 0, 0, first), (n, h, op.blocks, op.reach))
+
+    parts = [edge("left", 0, 0), _as(w, node, "_own", inputs[0], blocks), edge("right", 2 * op.reach, block - op.reach)]
+    joined = w.out(node, "_joined", shape=(n, h, op.blocks, block + 2 * op.reach))
+    return _as(w, node, "", w.flat.operator("CONCATENATION", parts, joined, axis=3), _nhwc(w.shapes[node]))
+
+
+def _slice(w: _Writer, node: fx.Node, suffix: str, x: int, begin: Shape, size: Shape) -> int:
+    bounds = [w.flat.constant("begin", begin, "int32"), w.flat.constant("extent", size, "int32")]
+    return w.flat.operator("SLICE", [x, *bounds], w.out(node, suffix, shape=size))
+
+
+def _as(w: _Writer, node: fx.Node, suffix: str, x: int, shape: Shape) -> int:
+    extent = w.flat.constant("extent", shape, "int32")
+    return w.flat.operator("RESHAPE", [x, extent], w.out(node, suffix, shape=shape), newShape=shape)
 
 
 def _plain(kind: str, dtype: str = "float32", **options: Any) -> Callable[[_Writer, fx.Node, Any, Inputs], int]:
@@ -238,4 +274,8 @@ WRITERS: dict[type, Callable[[_Writer, fx.Node, Any, Inputs], int]] = {
     ops.ArgMax: _arg_max,
     ops.Positive: _positive,
     ops.FromImage: _plain("CAST"),
+    ops.ColumnsToChannels: _reshape,
+    ops.ChannelsToColumns: _reshape,
+    ops.StretchRows: _stretch_rows,
+    ops.Halo: _halo,
 }
