@@ -98,8 +98,8 @@ def test_safetensors_round_trip_keeps_tensors_and_description(spec: ModelSpec, t
     back = create_model(model.spec.name, path)
     assert (back.weights.tag, back.weights.origin) == ("random", model.weights.origin)
     assert back.weights.preprocess == model.weights.preprocess and back.weights.sha256 == digest
-    for key, value in model.net.state_dict().items():
-        assert torch.equal(back.net.state_dict()[key], value)
+    before, after = model.net.state_dict(), back.net.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(after[k], v) for k, v in before.items())
     assert save_weights(tmp_path / "again.safetensors", model.spec, model.weights, model.net.state_dict()) == digest
 
 
@@ -198,7 +198,8 @@ def test_wrappers_of_training_scripts_are_seen_through(tmp_path: Path, random_st
     model = create_model("sinet", tmp_path / "w.pth")
     assert model.weights.tag == "custom" and "assumed" in model.weights.origin
     assert model.weights.preprocess == SINET.weights[-1].preprocess
-    assert all(torch.equal(v, random_state[k]) for k, v in model.net.state_dict().items())
+    loaded = model.net.state_dict()
+    assert loaded.keys() == random_state.keys() and all(torch.equal(v, random_state[k]) for k, v in loaded.items())
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[]", json.dumps({"model": "sinet", "tag": "x", "preprocess": 3})])
