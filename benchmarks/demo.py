@@ -18,6 +18,9 @@ from lightseg.errors import LightsegError, MissingExtra
 from lightseg.export import cli as export_cli
 from lightseg.export import predict_cli
 
+INTERPRETER = "reference interpreter"
+"""What runs a file here whose own runtime exists elsewhere: right about the answer, but its time means nothing."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -60,12 +63,14 @@ def demo(
         done.append({"command": step.line, "seconds": round(time.perf_counter() - start, 1), "json": str(step.result)})
         return step.read()
 
-    artifacts = [record["path"] for record in take(export_step(model, weights, out))]
-    if not artifacts:
+    records = take(export_step(model, weights, out))
+    at_speed = [r["path"] for r in records if r["parity"]["runner"]["runtime"] != INTERPRETER]
+    if not at_speed:
         raise MissingExtra("the demonstration", "cpu", "ai-edge-litert")
-    pictures = take(predict_step(photo, artifacts[-1], out))
-    take(bench_step(artifacts, weights, out))
-    return {"steps": done, "artifacts": artifacts, "pictures": pictures[0]["files"]}
+    pictures = take(predict_step(photo, at_speed[-1], out))
+    take(bench_step(at_speed, weights, out))
+    artifacts = [r["path"] for r in records]
+    return {"steps": done, "artifacts": artifacts, "used": at_speed[-1], "pictures": pictures[0]["files"]}
 
 
 def export_step(model: str, weights: str | None, out: Path) -> Step:

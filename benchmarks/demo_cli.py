@@ -63,8 +63,8 @@ def _conclude(result: dict[str, Any]) -> None:
     for artifact in result["artifacts"]:
         print(f"  deploy    {artifact}  (+ .json: how to feed it, and its proof)")
     print(f"  raw data  {', '.join(step['json'] for step in result['steps'])}")
-    print(f"  next      lightseg-predict YOUR_PHOTO.jpg --artifact {result['artifacts'][-1]}")
-    print(f"            lightseg-verify {result['artifacts'][-1]} --torch")
+    print(f"  next      lightseg-predict YOUR_PHOTO.jpg --artifact {result['used']}")
+    print(f"            lightseg-verify {result['used']} --torch")
     print("            lightseg-export --list; lightseg-bench --model all --quick; any command --help")
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from lightseg.benchmarks import demo as subject
 from lightseg.benchmarks import demo_cli
+from lightseg.benchmarks.demo import INTERPRETER
 from lightseg.errors import LightsegError, MissingExtra
 
 Results = dict[str, Any]
@@ -22,7 +23,11 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The command lines run, by stand-ins that only write what the real commands would."""
-    return stand_in(monkeypatch, {"export": [{"path": "a.onnx"}, {"path": "a.tflite"}]})
+    return stand_in(monkeypatch, {"export": [record("a.onnx"), record("a.tflite"), record("a.mlpackage", INTERPRETER)]})
+
+
+def record(path: str, runtime: str = "fast") -> dict[str, Any]:
+    return {"path": path, "parity": {"runner": {"runtime": runtime}}}
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, results: Results, codes: dict[str, int] | None = None) -> list[list[str]]:
@@ -56,7 +61,7 @@ def test_each_command_gets_what_the_one_before_wrote(calls: list[list[str]], tmp
     assert export == ["export", "--model", "sinet", "--to", "all", "--out", out, "--json", f"{out}/export.json"]
     assert predict == ["predict", "p.jpg", "--artifact", "a.tflite", "--out", out, "--json", f"{out}/predict.json"]
     assert bench == ["bench", "a.onnx", "a.tflite", "--quick", "--json", f"{out}/bench.json"]
-    assert result["artifacts"] == ["a.onnx", "a.tflite"]
+    assert result["artifacts"] == ["a.onnx", "a.tflite", "a.mlpackage"]
     assert result["pictures"] == ["m.png", "c.png", "o.png"]
     assert [step["command"].split()[0] for step in result["steps"]] == [f"lightseg-{call[0]}" for call in calls]
 
@@ -69,14 +74,14 @@ def test_weights_go_to_the_commands_that_need_the_model(calls: list[list[str]], 
 
 @pytest.mark.parametrize("failing", ["export", "predict", "bench"])
 def test_it_stops_where_a_command_fails(failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = stand_in(monkeypatch, {"export": [{"path": "a.onnx"}]}, {failing: 1})
+    calls = stand_in(monkeypatch, {"export": [record("a.onnx")]}, {failing: 1})
     with pytest.raises(LightsegError, match=f"stopped at lightseg-{failing}"):
         run(tmp_path)
     assert calls[-1][0] == failing
 
 
-def test_without_any_target_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in(monkeypatch, {"export": []})
+def test_without_a_runtime_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch, {"export": [record("a.mlpackage", INTERPRETER)]})
     with pytest.raises(MissingExtra, match=r"pip install 'lightseg\[cpu\]'"):
         run(tmp_path)
 
@@ -91,7 +96,7 @@ def test_the_command_says_where_everything_lies(calls: list[list[str]], tmp_path
 def test_json_on_standard_output_stands_alone(calls: list[list[str]], tmp_path: Path, capsys: Capture) -> None:
     assert demo_cli.main(["--out", str(tmp_path), "--json"]) == 0
     captured = capsys.readouterr()
-    assert set(json.loads(captured.out)) == {"steps", "artifacts", "pictures", "seconds"}
+    assert set(json.loads(captured.out)) == {"steps", "artifacts", "used", "pictures", "seconds"}
     assert "bench speaks" in captured.err
 
 
