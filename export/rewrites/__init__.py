@@ -15,6 +15,7 @@ from lightseg.export.rewrites.conv_before_upsample import conv_before_upsample
 from lightseg.export.rewrites.deconv_to_depth import deconv_to_depth
 from lightseg.export.rewrites.fold_affine import fold_affine
 from lightseg.export.rewrites.merge_cross import merge_cross
+from lightseg.export.rewrites.merge_pointwise import merge_pointwise
 from lightseg.export.rewrites.pack_columns import pack_columns
 from lightseg.export.rewrites.push_affine import push_affine
 from lightseg.export.rewrites.push_permute import push_permute
@@ -31,6 +32,7 @@ __all__ = [
     "deconv_to_depth",
     "fold_affine",
     "merge_cross",
+    "merge_pointwise",
     "pack_columns",
     "push_affine",
     "push_permute",
@@ -47,6 +49,7 @@ ALWAYS: tuple[Rewrite, ...] = (
     fold_affine,
     push_affine,
     conv_before_upsample,
+    merge_pointwise,
     push_permute,
     two_class_gate,
     split_mean,
