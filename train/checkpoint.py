@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import random
 from pathlib import Path
 from typing import Any
@@ -17,82 +18,90 @@ from lightseg.train.recipe import Recipe
 from lightseg.train.schedule import MovingAverage
 
 NAME = "checkpoint.pt"
+MACHINE = {"workers", "compile", "cache", "checkpoint_steps"}
+"""Recipe keys that may change between start and resume: they do not decide the result."""
 
 
 @dataclasses.dataclass
 class Position:
-    """Where a run stands: the next epoch and the next step in it, and what was measured so far."""
+    """Where a run stands: the epoch, the next step in it, and what was measured so far."""
 
     epoch: int = 0
     step: int = 0
+    loss_sum: float = 0.0
+    """Of the steps done in this epoch."""
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
     best: float = -1.0
 
 
-def save(
-    path: Path,
-    recipe: Recipe,
-    position: Position,
-    net: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    average: MovingAverage | None,
-    facts: dict[str, Any],
-) -> None:
+@dataclasses.dataclass
+class State:
+    """What changes during a run."""
+
+    net: nn.Module
+    optimiser: torch.optim.Optimizer
+    average: MovingAverage | None
+    position: Position = dataclasses.field(default_factory=Position)
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network to evaluate and hand over."""
+        return self.average.net if self.average else self.net
+
+
+def save(path: Path, recipe: Recipe, state: State) -> None:
     """Write a checkpoint; a full disk or a kill leaves the previous one whole. Errors: `OutputError`."""
-    state = {
+    average = state.average
+    data = {
         "recipe": dataclasses.asdict(recipe),
-        "position": dataclasses.asdict(position),
-        "net": net.state_dict(),
-        "optimiser": optimiser.state_dict(),
+        "position": dataclasses.asdict(state.position),
+        "net": state.net.state_dict(),
+        "optimiser": state.optimiser.state_dict(),
         "average": average.net.state_dict() if average else None,
         "average_updates": average.updates if average else 0,
-        "facts": facts,
-        "torch_rng": torch.get_rng_state(),
+        "random": torch.get_rng_state(),
     }
+    write(path, data)
+
+
+def write(path: Path, data: Any) -> None:
+    """`torch.save` that reports a full disk as such: serialised in memory first, then written and renamed."""
+    buffer = io.BytesIO()
+    torch.save(data, buffer)
     with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
-def load(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
     """Read a checkpoint without unpickling code. Errors: `BadInput` when it is missing or damaged."""
     if not path.is_file():
         raise BadInput(f"no checkpoint {path}; run without --resume to start afresh")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # the unpickler raises a dozen types on a damaged file
         raise BadInput(f"{path} is damaged ({type(error).__name__}); delete it and start without --resume") from error
-    return dict(state)
 
 
-def restore(
-    state: dict[str, Any],
-    recipe: Recipe,
-    net: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    average: MovingAverage | None,
-) -> Position:
-    """Put a checkpoint's state back. Errors: `BadInput` when it was made by another recipe."""
-    then, now = state["recipe"], dataclasses.asdict(recipe)
+def restore(path: Path, recipe: Recipe, state: State) -> None:
+    """Put a checkpoint's content into ``state``. Errors: `BadInput` when it was made by another recipe."""
+    data = read(path)
+    then, now = data["recipe"], dataclasses.asdict(recipe)
     changed = sorted(k for k in now if k not in MACHINE and then.get(k) != now[k])
     if changed:
         raise BadInput(
             f"the checkpoint was made with other values of {', '.join(changed)}; resume with the recipe it was started "
             "with, or choose another --out DIR"
         )
-    net.load_state_dict(state["net"])
-    optimiser.load_state_dict(state["optimiser"])
-    if average is not None:
-        average.net.load_state_dict(state["average"])
-        average.updates = state["average_updates"]
-    torch.set_rng_state(state["torch_rng"])
-    return Position(**state["position"])
-
-
-MACHINE = {"workers", "compile", "cache"}
-"""Keys that may change between start and resume: they do not decide the result."""
+    state.net.load_state_dict(data["net"])
+    state.optimiser.load_state_dict(data["optimiser"])
+    if state.average is not None:
+        state.average.net.load_state_dict(data["average"])
+        state.average.updates = data["average_updates"]
+    torch.set_rng_state(data["random"])
+    state.position = Position(**data["position"])
 
 
 def seed_everything(seed: int) -> None:
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - for libraries that use the old generator
+    np.random.seed(seed)  # for libraries that draw from the old generator
     torch.manual_seed(seed)

@@ -1,49 +1,21 @@
-"""Image and mask pairs on disk, and the samples a training run draws from them."""
+"""The samples a training run draws from image and mask pairs."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from lightseg.errors import BadInput
 from lightseg.spec import Preprocess
-from lightseg.train import augment
+from lightseg.train.augment import AUGMENTATIONS, Image, Size, settled
+from lightseg.train.layouts import Pair, class_table
 from lightseg.train.recipe import Recipe
-
-Image = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One image and its mask; ``source`` names the data set it comes from where that is known."""
-
-    name: str
-    image: Path
-    mask: Path
-    source: str = ""
-
-
-def find_pairs(folder: Path) -> list[Pair]:
-    """The pairs of a folder with ``images/`` and ``masks/``, and a ``manifest.json`` where there is one."""
-    if not (folder / "images").is_dir() or not (folder / "masks").is_dir():
-        raise BadInput(f"{folder} has no images/ and masks/; put name.jpg and name.png there, or pass another --data DIR")
-    manifest = folder / "manifest.json"
-    if manifest.is_file():
-        items = json.loads(manifest.read_text(encoding="utf-8"))["items"]
-        return [Pair(i["id"], folder / i["image"], folder / i["mask"], i.get("source", "")) for i in items]
-    masks = {p.stem: p for p in sorted((folder / "masks").iterdir())}
-    images = [p for p in sorted((folder / "images").iterdir()) if p.stem in masks]
-    return [Pair(p.stem, p, masks[p.stem]) for p in images]
 
 
 def split(pairs: Sequence[Pair], holdout: float) -> tuple[list[Pair], list[Pair]]:
@@ -55,15 +27,19 @@ def split(pairs: Sequence[Pair], holdout: float) -> tuple[list[Pair], list[Pair]
     return [p for p in pairs if not held(p)], [p for p in pairs if held(p)]
 
 
-def read(pair: Pair, longest: int = 0) -> tuple[Image, Image]:
-    """The RGB image and the class map (0 background, 1 person), reduced until the longer side is ``longest``."""
+def read(pair: Pair, layout: str = "pairs", longest: int = 0) -> tuple[Image, Image]:
+    """The RGB image and the map of class numbers, reduced until the longer side is ``longest`` pixels.
+
+    Errors: `BadInput` naming the file that is missing, damaged or of another size than its partner.
+    """
     image, mask = cv2.imread(str(pair.image), cv2.IMREAD_COLOR), cv2.imread(str(pair.mask), cv2.IMREAD_GRAYSCALE)
     for path, data in ((pair.image, image), (pair.mask, mask)):
         if data is None:
             raise BadInput(f"{path} cannot be read as an image; fetch it again (--check-data lists all broken files)")
+    assert image is not None and mask is not None
     if image.shape[:2] != mask.shape[:2]:
         raise BadInput(f"{pair.name}: the image is {image.shape[:2]}, the mask {mask.shape[:2]}; run --check-data")
-    image, mask = cv2.cvtColor(image, cv2.COLOR_BGR2RGB), (mask > 200).astype(np.uint8)
+    image, mask = cv2.cvtColor(image, cv2.COLOR_BGR2RGB), class_table(layout, pair.mask)[mask]
     h, w = mask.shape
     if longest and max(h, w) > longest:
         to = (round(w * longest / max(h, w)), round(h * longest / max(h, w)))
@@ -76,57 +52,86 @@ def to_tensor(image: Image, preprocess: Preprocess) -> Tensor:
     """3×H×W float32 input of the network from an RGB image."""
     if preprocess.order == "BGR":
         image = image[..., ::-1]
-    mean, std = np.float32(preprocess.mean), np.float32(preprocess.std)
+    mean, std = np.array(preprocess.mean, np.float32), np.array(preprocess.std, np.float32)
     return torch.from_numpy(np.ascontiguousarray(((image - mean) / std).transpose(2, 0, 1), dtype=np.float32))
 
 
 Key = tuple[int, int]
-"""Epoch, index into the pairs."""
+"""Pass over the data (an epoch has one per scale), index into the pairs."""
 
 
 class Samples(Dataset[tuple[Tensor, Tensor]]):
-    """Augmented (input, class map) for an (epoch, index) key; the key and the seed decide everything."""
+    """Augmented (input, class map) for a key; the key and the seed decide everything, so any worker gives the same."""
 
-    def __init__(self, pairs: Sequence[Pair], recipe: Recipe, preprocess: Preprocess) -> None:
-        self.pairs, self.recipe, self.preprocess = pairs, recipe, preprocess
-        self.memory = [read(p, recipe.cache_size) for p in pairs] if recipe.cache else None
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        recipe: Recipe,
+        preprocess: Preprocess,
+        multiple: int = 1,
+        like: Samples | None = None,
+    ) -> None:
+        """``multiple`` is the network's; ``like`` lends its decoded images to another recipe on the same pairs."""
+        self.pairs, self.recipe, self.preprocess, self.multiple = pairs, recipe, preprocess, multiple
+        self.sizes = [_scaled(recipe, s, multiple) for s in recipe.scales]
+        self.memory: list[tuple[Image, Image]] | None = like.memory if like else None
+        if recipe.cache and not like:
+            self.memory = [read(p, recipe.layout, recipe.cache_size) for p in pairs]
+
+    def under(self, recipe: Recipe) -> Samples:
+        """The same images drawn as another recipe says."""
+        return Samples(self.pairs, recipe, self.preprocess, self.multiple, like=self)
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def raw(self, index: int) -> tuple[Image, Image]:
-        return self.memory[index] if self.memory else read(self.pairs[index], self.recipe.cache_size)
+        return (
+            self.memory[index] if self.memory else read(self.pairs[index], self.recipe.layout, self.recipe.cache_size)
+        )
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
-        epoch, index = key
-        rng = np.random.default_rng((self.recipe.seed, epoch, index))
-        size = (self.recipe.height, self.recipe.width)
-        image, mask = self.raw(index)
-        if epoch >= round(self.recipe.epochs * (1 - self.recipe.settle)):
-            image, mask = augment.settled(image, mask, size, rng)
-        else:
-            image, mask = augment.portrait(image, mask, lambda: self.raw(int(rng.integers(len(self)))), size, rng)
+        turn, index = key
+        recipe = self.recipe
+        rng = np.random.default_rng((recipe.seed, turn, index))
+        epoch, scale = divmod(turn, len(self.sizes))
+        calm = epoch >= round(recipe.epochs * (1 - recipe.settle))
+        augment = settled if calm else AUGMENTATIONS[recipe.augment]
+        image, mask = augment(*self.raw(index), self.sizes[scale], rng, lambda: self.raw(int(rng.integers(len(self)))))
         return to_tensor(image, self.preprocess), torch.from_numpy(mask.astype(np.int64))
 
 
+def _scaled(recipe: Recipe, scale: float, multiple: int) -> Size:
+    """Height and width at ``scale``, at the nearest size the network takes."""
+    h, w = (max(multiple, round(v * scale / multiple) * multiple) for v in (recipe.height, recipe.width))
+    return h, w
+
+
 class Order(Sampler[list[Key]]):
-    """Batches of keys for one epoch: a permutation decided by seed and epoch, shared out to the ranks.
+    """Batches of keys for one epoch: a permutation per pass decided by seed and pass, shared out to the ranks.
 
     Every rank takes its stripe of each global batch, so that the same images meet in a step however many processes
-    there are. ``start`` skips the steps a resumed run has done. The incomplete last batch is left out.
+    there are. ``start`` skips the steps a resumed run has done. The incomplete last batch of a pass is left out.
     """
 
-    def __init__(self, count: int, batch: int, seed: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, count: int, batch: int, seed: int, passes: int = 1, rank: int = 0, world: int = 1) -> None:
         if count < batch:
-            raise BadInput(f"{count} training pairs do not fill one batch of {batch}; set batch={max(1, count)} or less")
-        self.count, self.batch, self.seed, self.rank, self.world = count, batch, seed, rank, world
+            raise BadInput(f"{count} training pairs do not fill a batch of {batch}; set batch={max(1, count)} or less")
+        if batch % world:
+            raise BadInput(
+                f"a batch of {batch} cannot be shared by {world} processes; set batch to a multiple of {world}"
+            )
+        self.count, self.batch, self.seed, self.passes = count, batch, seed, passes
+        self.rank, self.world = rank, world
         self.epoch = self.start = 0
 
     def __len__(self) -> int:
-        return self.count // self.batch
+        return self.count // self.batch * self.passes
 
     def __iter__(self) -> Iterator[list[Key]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.count)
         for step in range(self.start, len(self)):
-            chosen = order[step * self.batch : (step + 1) * self.batch][self.rank :: self.world]
-            yield [(self.epoch, int(i)) for i in chosen]
+            scale, batch = divmod(step, self.count // self.batch)
+            turn = self.epoch * self.passes + scale
+            order = np.random.default_rng((self.seed, turn)).permutation(self.count)
+            chosen = order[batch * self.batch : (batch + 1) * self.batch][self.rank :: self.world]
+            yield [(turn, int(i)) for i in chosen]

@@ -1,114 +1,193 @@
-"""The training loop."""
+"""The training loop: read `train` from top to bottom."""
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from lightseg.errors import LightsegError
-from lightseg.train import checkpoint, losses
+from lightseg.train import checkpoint
+from lightseg.train.checkpoint import State
 from lightseg.train.datasets import Order, Samples
+from lightseg.train.logs import Log, Row
+from lightseg.train.losses import Loss
 from lightseg.train.recipe import Recipe
-from lightseg.train.schedule import MovingAverage, clamp_slopes, learning_rate
-from lightseg.train.schedule import optimiser as make_optimiser
+from lightseg.train.schedule import MovingAverage, clamp_slopes, learning_rate, optimiser
+from lightseg.train.world import World
 
-
-def portrait_loss(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
-    """The weighted sum of losses a recipe asks for, as a function of logits and target."""
-
-    def loss(logits: Tensor, target: Tensor) -> Tensor:
-        total = losses.cross_entropy(logits, target, ignore=recipe.ignore)
-        if recipe.edge_weight:
-            band = losses.edge_target(target, recipe.edge_width, recipe.ignore)
-            total = total + recipe.edge_weight * losses.cross_entropy(logits, band, ignore=recipe.ignore)
-        if recipe.iou_weight:
-            total = total + recipe.iou_weight * losses.soft_iou(logits, target, recipe.ignore)
-        return total
-
-    return loss
-
-
-@dataclass
-class Clock:
-    """Seconds spent per part of a step."""
-
-    spent: dict[str, float] = field(default_factory=dict)
-    last: float = field(default_factory=time.perf_counter)
-
-    def mark(self, part: str) -> None:
-        now = time.perf_counter()
-        self.spent[part] = self.spent.get(part, 0.0) + now - self.last
-        self.last = now
+BEST = "best.pt"
 
 
 class Diverged(LightsegError):
-    """The loss became NaN or infinite."""
+    """The loss became NaN or infinite; the last checkpoint is from before."""
+
+
+class Stopped(LightsegError):
+    """The run was asked to stop and has saved where it stands."""
 
 
 def train(
     recipe: Recipe,
     net: nn.Module,
     samples: Samples,
+    loss_of: Loss,
     out: Path,
-    validate: Callable[[nn.Module], dict[str, float]],
-    report: Callable[[dict[str, float]], None],
-    facts: dict[str, Any],
+    validate: Callable[[nn.Module], Row],
+    log: Log,
+    world: World,
     resume: bool = False,
 ) -> nn.Module:
-    """Train ``net`` in place as ``recipe`` says; return the network to keep (the moving average where there is one)."""
+    """Train ``net`` as ``recipe`` says and return the network to keep: last or best, averaged where asked for.
+
+    Errors: `Diverged`, `Stopped`, `OutputError` when a checkpoint cannot be written (the previous one stays).
+    """
+    net.to(world.device)
     if recipe.channels_last:
-        net.to(memory_format=torch.channels_last)
-    optimiser = make_optimiser(net, recipe)
-    average = MovingAverage(net, recipe.ema) if recipe.ema else None
-    position = checkpoint.Position()
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    state = State(net, optimiser(net, recipe), MovingAverage(net, recipe.ema) if recipe.ema else None)
     if resume:
-        position = checkpoint.restore(checkpoint.load(out / checkpoint.NAME), recipe, net, optimiser, average)
-    order = Order(len(samples), recipe.batch, recipe.seed)
-    loader = DataLoader(samples, batch_sampler=order, num_workers=recipe.workers)
-    loss_of = portrait_loss(recipe)
-    step_net: Callable[[Tensor], Tensor] = torch.compile(net) if recipe.compile else net
-    for epoch in range(position.epoch, recipe.epochs):
-        net.train()
-        order.epoch, order.start = epoch, position.step
-        clock, losses_seen = Clock(), []
-        for x, y in loader:
-            clock.mark("data")
-            rate = learning_rate(recipe, epoch * len(order) + position.step, len(order))
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            if recipe.channels_last:
-                x = x.contiguous(memory_format=torch.channels_last)
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=recipe.amp):
-                logits = step_net(x)
-            loss = loss_of(logits.float(), y)
-            clock.mark("forward")
-            if not torch.isfinite(loss):
-                raise Diverged(f"loss is {float(loss)} in epoch {epoch}, step {position.step}; try lr={recipe.lr / 2}")
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            clock.mark("backward")
-            if recipe.clip:
-                torch.nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
-            optimiser.step()
-            if recipe.max_slope:
-                clamp_slopes(net, recipe.max_slope)
-            if average:
-                average.update(net)
-            position.step += 1
-            losses_seen.append(float(loss.detach()))
-            clock.mark("optimiser")
-        position.epoch, position.step = epoch + 1, 0
-        kept = average.net if average else net
-        row = {"epoch": epoch + 1.0, "lr": rate, "loss": sum(losses_seen) / len(losses_seen)}
-        row |= {f"seconds_{k}": v for k, v in clock.spent.items()} | validate(kept)
-        position.history.append(row)
-        checkpoint.save(out / checkpoint.NAME, recipe, position, net, optimiser, average, facts)
-        report(row)
-    return average.net if average else net
+        checkpoint.restore(out / checkpoint.NAME, recipe, state)
+    at = state.position
+    order = Order(len(samples), recipe.batch, recipe.seed, len(samples.sizes), world.rank, world.size)
+    step_net = prepared(net, recipe, world)
+    with stop_signal() as stopping:
+        for epoch in range(at.epoch, recipe.epochs):
+            net.train()
+            order.epoch, order.start = epoch, at.step
+            clock = Clock()
+            for x, y in batches(samples, order, recipe, world):
+                clock.mark("data")
+                done = epoch * len(order) + at.step
+                for group in state.optimiser.param_groups:
+                    group["lr"] = learning_rate(recipe, done, len(order))
+                with torch.autocast(x.device.type, torch.bfloat16, enabled=recipe.amp):
+                    output = step_net(x)
+                loss = loss_of(output, y)
+                clock.mark("forward")
+                if world.any(not bool(torch.isfinite(loss))):
+                    raise Diverged(_advice(loss, epoch, at.step, recipe))
+                state.optimiser.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                clock.mark("backward")
+                if recipe.clip:
+                    nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
+                state.optimiser.step()
+                if recipe.max_slope:
+                    clamp_slopes(net, recipe.max_slope)
+                if state.average:
+                    state.average.update(net)
+                clock.mark("optimiser")
+                at.step += 1
+                at.loss_sum += float(loss.detach())
+                log.step(done + 1, recipe.epochs * len(order), float(loss.detach()))
+                if world.any(stopping()):
+                    save(out, recipe, state, world)
+                    raise Stopped(f"stopped in epoch {epoch + 1}, step {at.step}; go on with --resume --out {out}")
+                if recipe.checkpoint_steps and at.step % recipe.checkpoint_steps == 0 and at.step < len(order):
+                    save(out, recipe, state, world)
+            row: Row = {
+                "epoch": epoch + 1,
+                "lr": learning_rate(recipe, done, len(order)),
+                "loss": at.loss_sum / at.step,
+            }
+            row |= clock.shares(recipe.batch)
+            if world.first and ((epoch + 1) % recipe.validate_every == 0 or epoch + 1 == recipe.epochs):
+                row |= validate(state.kept)
+                keep_best(out, row["score"], state)
+            at.epoch, at.step, at.loss_sum = epoch + 1, 0, 0.0
+            at.history.append(row)
+            save(out, recipe, state, world)
+            log.epoch(at.history)
+    if recipe.keep == "best":
+        state.kept.load_state_dict(checkpoint.read(out / BEST))
+    return state.kept
+
+
+def prepared(net: nn.Module, recipe: Recipe, world: World) -> Callable[[Tensor], Any]:
+    """``net`` as the loop calls it: compiled, and with gradients averaged over the processes, where asked for."""
+    called: nn.Module = net
+    if world.size > 1:
+        ids = [world.device.index] if world.device.type == "cuda" else None
+        called = DistributedDataParallel(net, ids, find_unused_parameters=recipe.encoder_epochs > 0)
+    return torch.compile(called) if recipe.compile else called
+
+
+def batches(samples: Samples, order: Order, recipe: Recipe, world: World) -> Iterator[tuple[Tensor, Tensor]]:
+    """This process's share of the rest of an epoch, on its device."""
+    pin = world.device.type == "cuda"
+    context = "fork" if recipe.workers else None  # the decoded images are shared, not copied
+    loader = DataLoader(
+        samples, batch_sampler=order, num_workers=recipe.workers, pin_memory=pin, multiprocessing_context=context
+    )
+    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    for x, y in loader:
+        yield x.to(world.device, memory_format=layout, non_blocking=pin), y.to(world.device, non_blocking=pin)
+
+
+def save(out: Path, recipe: Recipe, state: State, world: World) -> None:
+    if world.first:
+        checkpoint.save(out / checkpoint.NAME, recipe, state)
+
+
+def keep_best(out: Path, score: float, state: State) -> None:
+    if score > state.position.best:
+        state.position.best = score
+        checkpoint.write(out / BEST, state.kept.state_dict())
+
+
+@contextmanager
+def stop_signal() -> Iterator[Callable[[], bool]]:
+    """A function that tells whether SIGTERM came, so that the loop can save first and end after the step."""
+    asked = False
+
+    def remember(number: int, frame: object) -> None:
+        nonlocal asked
+        asked = True
+
+    try:
+        before = signal.signal(signal.SIGTERM, remember)
+    except ValueError:  # not in the main thread: nobody sends it signals
+        yield lambda: False
+        return
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@dataclass
+class Clock:
+    """Seconds spent in each part of a step; on a GPU the part that needs a result waits for those before it."""
+
+    spent: dict[str, float] = field(default_factory=dict)
+    last: float = field(default_factory=time.perf_counter)
+    steps: int = 0
+
+    def mark(self, part: str) -> None:
+        now = time.perf_counter()
+        self.spent[part] = self.spent.get(part, 0.0) + now - self.last
+        self.last = now
+        self.steps += part == "optimiser"
+
+    def shares(self, batch: int) -> Row:
+        total = sum(self.spent.values())
+        return {"images_per_second": self.steps * batch / total} | {
+            f"share_{part}": seconds / total for part, seconds in self.spent.items()
+        }
+
+
+def _advice(loss: Tensor, epoch: int, step: int, recipe: Recipe) -> str:
+    return (
+        f"the loss is {float(loss)} in epoch {epoch + 1}, step {step + 1}; the checkpoint of before is kept: try "
+        f"lr={recipe.lr / 2:g} clip=1, or go on from it with --resume"
+    )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from lightseg.train.recipe import Recipe
 
 
 def as_two_classes(logits: Tensor) -> Tensor:
@@ -24,10 +28,22 @@ def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None, 
 
 def edge_band(target: Tensor, width: int) -> Tensor:
     """True where a square of ``width`` pixels around the pixel sees more than one class (dilation − erosion)."""
-    values = target.unsqueeze(1).float()
-    high = F.max_pool2d(values, width, stride=1, padding=width // 2)
-    low = -F.max_pool2d(-values, width, stride=1, padding=width // 2)
-    return (high != low).squeeze(1)
+    values = target.to(torch.uint8)
+    return _extreme(values, width, torch.maximum, 0) != _extreme(values, width, torch.minimum, 255)
+
+
+def _extreme(values: Tensor, width: int, pick: Callable[[Tensor, Tensor], Tensor], outside: int) -> Tensor:
+    """The largest or smallest value in a square, by doubling the reach: 2·log₂(width) passes where pooling takes k²."""
+    before = width // 2
+    for dim in (-1, -2):
+        sides = (before, width - 1 - before)
+        values = F.pad(values, sides if dim == -1 else (0, 0, *sides), value=outside)
+        reach = 1
+        while reach < width:
+            step, size = min(reach, width - reach), values.shape[dim]
+            values = pick(values.narrow(dim, 0, size - step), values.narrow(dim, step, size - step))
+            reach += step
+    return values
 
 
 def edge_target(target: Tensor, width: int, ignore: int = 255) -> Tensor:
@@ -43,3 +59,93 @@ def soft_iou(logits: Tensor, target: Tensor, ignore: int = 255) -> Tensor:
     both = (person * truth).sum((1, 2))
     either = (person + truth).sum((1, 2)) - both
     return (1 - (both + 1) / (either + 1)).mean()
+
+
+def lovasz_hinge(logits: Tensor, target: Tensor, ignore: int = 255) -> Tensor:
+    """The Lovász extension of 1 − IoU of class 1 at hinge errors, per image, averaged (Berman et al., CVPR 2018).
+
+    Takes one-channel logits of "person", or two-class logits, whose difference is one.
+    """
+    margin = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
+    values = []
+    for score, truth in zip(margin, target):
+        known = truth != ignore
+        sign = (truth[known] == 1).to(score.dtype) * 2 - 1
+        values.append(_lovasz(F.relu(1 - score[known] * sign), sign > 0))
+    return torch.stack(values).mean()
+
+
+def lovasz_softmax(logits: Tensor, target: Tensor, ignore: int = 255) -> Tensor:
+    """The Lovász extension of 1 − IoU at softmax errors, over the batch, mean of the classes that occur in it."""
+    probabilities = torch.softmax(as_two_classes(logits), 1).transpose(0, 1).flatten(1)
+    flat = target.flatten()
+    known = flat != ignore
+    probabilities, flat = probabilities[:, known], flat[known]
+    values = [
+        _lovasz((flat == c).to(p.dtype).sub(p).abs(), flat == c)
+        for c, p in enumerate(probabilities)
+        if (flat == c).any()
+    ]
+    return torch.stack(values).mean() if values else logits.sum() * 0
+
+
+def _lovasz(errors: Tensor, truth: Tensor) -> Tensor:
+    """Sum of the sorted errors, each weighted by what one more mistake at its rank costs in IoU."""
+    errors, order = torch.sort(errors, descending=True)
+    positive = truth[order].to(errors.dtype)
+    total = positive.sum()
+    intersection = total - positive.cumsum(0)
+    union = total + (1 - positive).cumsum(0)
+    cost = 1 - intersection / union.clamp_min(1)
+    steps = torch.cat([cost[:1], cost.diff()])
+    return (errors * steps).sum()
+
+
+def auxiliary(logits: Tensor, target: Tensor, weight: Tensor | None = None, ignore: int = 255) -> Tensor:
+    """Cross-entropy of a side head at its own resolution: the target is reduced to it by nearest neighbour."""
+    return cross_entropy(logits, resize_target(target, logits), weight, ignore)
+
+
+def resize_target(target: Tensor, logits: Tensor) -> Tensor:
+    """The class map at the resolution of ``logits``, by nearest neighbour."""
+    if target.shape[1:] == logits.shape[2:]:
+        return target
+    small = F.interpolate(target.unsqueeze(1).float(), size=logits.shape[2:], mode="nearest")
+    return small.squeeze(1).to(target.dtype)
+
+
+def class_weights(counts: Tensor) -> Tensor:
+    """1 / ln(1.10 + share) for the pixel counts of each class; classes that never occur weigh 0."""
+    share = counts.double() / counts.sum().clamp_min(1)
+    return torch.where(counts > 0, 1 / torch.log(1.10 + share), torch.zeros_like(share)).float()
+
+
+Loss = Callable[[Tensor | tuple[Tensor, Tensor], Tensor], Tensor]
+"""Logits (and those of an auxiliary head), target → a scalar."""
+
+
+def of_recipe(recipe: Recipe, edge_width: int, weight: Tensor | None = None) -> Loss:
+    """The sum of losses a recipe asks for.
+
+    main + edge_weight · (the same inside the edge band) + iou_weight · soft IoU + aux_weight · auxiliary head.
+    """
+
+    def main(logits: Tensor, target: Tensor) -> Tensor:
+        if recipe.loss == "cross_entropy":
+            return cross_entropy(logits, target, weight, recipe.ignore)
+        return (lovasz_hinge if logits.shape[1] <= 2 else lovasz_softmax)(logits, target, recipe.ignore)
+
+    def loss(output: Tensor | tuple[Tensor, Tensor], target: Tensor) -> Tensor:
+        logits, side = output if isinstance(output, tuple) else (output, None)
+        logits, full = logits.float(), target
+        target = resize_target(target, logits)
+        total = main(logits, target)
+        if recipe.edge_weight:
+            total = total + recipe.edge_weight * main(logits, edge_target(target, edge_width, recipe.ignore))
+        if recipe.iou_weight:
+            total = total + recipe.iou_weight * soft_iou(logits, target, recipe.ignore)
+        if side is not None:
+            total = total + recipe.aux_weight * auxiliary(side.float(), full, weight, recipe.ignore)
+        return total
+
+    return loss

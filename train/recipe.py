@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from lightseg.files import atomic_path
 
 FOLDER = Path(__file__).parent / "recipes"
 
-Layout = Literal["pairs", "eg1800", "cityscapes", "camvid", "generated"]
+Layout = Literal["pairs", "eg1800", "cityscapes", "camvid"]
 Optimiser = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["cosine", "halve", "poly"]
 Augmentation = Literal["none", "portrait", "portrait_published", "border_crop", "scale_crop"]
@@ -32,10 +31,6 @@ class Recipe:
     """A weights tag of the model, a weights file, or ``random``."""
     revive: bool = False
     """Bring dead channels of ``init`` back before training, see `lightseg.train.revive`."""
-    classes: int = 0
-    """Channels of the head; 0 keeps the model's own. Another number gives a fresh head."""
-    stage: Literal["whole", "encoder"] = "whole"
-    """``encoder`` trains the coarse head alone, at the encoder's resolution (stage one of the published recipes)."""
     seed: int = 0
 
     # data
@@ -46,6 +41,8 @@ class Recipe:
     holdout: float = 0.0
     """Share of the training pairs kept out of training, to choose with instead of the validation set."""
     ignore: int = 255
+    normalise: Literal["weights", "data"] = "weights"
+    """Feed the network as ``init`` wants it, or by the mean and deviation of the training pixels."""
     cache: bool = True
     """Keep the decoded images in memory."""
     cache_size: int = 352
@@ -72,6 +69,12 @@ class Recipe:
     """Weight classes by 1 / ln(1.10 + share of the pixels)."""
     aux_weight: float = 0.0
 
+    # stage one: the coarse head alone, at the encoder's resolution; its best weights start the whole network
+    encoder_epochs: int = 0
+    encoder_batch: int = 0
+    """0 takes ``batch``."""
+    encoder_edge_width: int = 5
+
     # optimisation
     epochs: int = 10
     batch: int = 24
@@ -91,9 +94,16 @@ class Recipe:
     """Decay of the exponential moving average of the weights; 0 keeps none."""
     max_slope: float = 0.0
     """PReLU slopes are kept within ± this; 0 leaves them free."""
+    keep: Literal["last", "best"] = "last"
+    """The weights to hand over: those of the last epoch, or of the best on the validation (held-out) pairs."""
+    validate_every: int = 1
+    """Epochs between validations."""
 
     # machine
+    checkpoint_steps: int = 0
+    """Steps between checkpoints inside an epoch; 0 writes one per epoch."""
     amp: bool = False
+    """bfloat16 autocast."""
     compile: bool = False
     channels_last: bool = True
 
@@ -158,8 +168,7 @@ def coerce(key: str, value: Any, kind: Any) -> Any:
             return str(value)
     except (TypeError, ValueError):
         pass
-    wanted = kind.__name__ if isinstance(kind, type) and not isinstance(kind, types.GenericAlias) else str(kind)
-    raise BadInput(f"recipe key {key}: {value!r} is no {wanted}")
+    raise BadInput(f"recipe key {key}: {value!r} is no {kind.__name__}")
 
 
 def save(recipe: Recipe, path: Path) -> None:

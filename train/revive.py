@@ -41,9 +41,9 @@ def rescale(bn: nn.BatchNorm2d, factor: Tensor) -> None:
     """Make ``bn`` give the same for inputs multiplied by ``factor`` (per channel), at inference exactly."""
     assert bn.running_mean is not None and bn.running_var is not None
     before = torch.sqrt(bn.running_var + bn.eps)
-    bn.running_mean *= factor
-    bn.running_var *= factor * factor
-    bn.weight *= torch.sqrt(bn.running_var + bn.eps) / (factor * before)
+    bn.running_mean.mul_(factor)
+    bn.running_var.mul_(factor.square())
+    bn.weight.mul_(torch.sqrt(bn.running_var + bn.eps) / (factor * before))
 
 
 @torch.no_grad()
