@@ -21,13 +21,13 @@ def merge_pointwise(graph: fx.GraphModule) -> int:
         if not isinstance(second, ops.Conv) or tuple(second.weight.shape[2:]) != (1, 1) or second.groups != 1:
             continue
         before = node.args[0]
-        first = op_of(graph, before)  # type: ignore[arg-type]
-        if not isinstance(first, ops.Conv) or first.groups != 1 or not sole_user(before, node):  # type: ignore[arg-type]
+        first = op_of(graph, before)
+        if not isinstance(first, ops.Conv) or first.groups != 1 or not sole_user(before, node):
             continue
         if second.stride != (1, 1) or second.padding != (0, 0) or second.weight.shape[0] > first.weight.shape[0]:
             continue
         _merge(first, second)
-        node.replace_all_uses_with(before)  # type: ignore[arg-type]
+        node.replace_all_uses_with(before)
         graph.graph.erase_node(node)
         changed += 1
     return changed
