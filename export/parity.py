@@ -10,17 +10,24 @@ from numpy.typing import NDArray
 
 from lightseg.errors import ParityError
 from lightseg.export.artifact import Artifact, Golden
-from lightseg.export.reference import Reference, as_mask, as_output, margin, prepared
+from lightseg.export.probes import NATURAL
+from lightseg.export.reference import Distance, Reference, as_mask, as_output, margin, prepared
 from lightseg.export.runner import Runner
 
 TOLERANCE: dict[str, dict[str, float]] = {
-    "fp32": {"relative": 1e-4},
-    "fp16": {"relative": 2e-2},
+    "fp32": {"relative": 1e-4, "mean": 1e-4, "agreement": 0.999},
+    "fp16": {"relative": 2e-3, "mean": 5e-4, "agreement": 0.97},
 }
-"""Per precision: the largest error allowed, as a share of the largest logit. PyTorch's own float32 distance from
-float64, measured on the same image, is added four times: no runtime can be asked to round better than that."""
+"""Per precision: the largest and the mean error allowed, as shares of the largest logit, and the share of pixels whose
+class must be kept on the natural probes. All three hold at once.
 
-FLOAT32_SHARE = 4.0
+To the errors the distance that rounding alone causes on the same image is added `ROUNDING` times: no runtime can be
+asked to round better than that. It is PyTorch's own float32 against float64; for fp16 it is the captured network with
+every value cut to float16's eleven bits (but not to its range: overflow is nobody's right). Measured on the released
+weights at the published sizes, eleven bits keep 99.9 % of the classes of the portrait networks and 98.1 % to 99.3 % of
+the street networks', and move the largest error up to 0.1 and 0.3 while the mean stays below 0.013."""
+
+ROUNDING = 4.0
 
 
 @dataclass(frozen=True)
@@ -37,8 +44,10 @@ class ProbeParity:
     relative_error: float
     allowed: float
     """Largest error permitted, in the output's own units; irrelevant (and zero) for masks."""
+    allowed_mean: float
     pixels: int
     agreement: float
+    agreement_needed: float
     decided_flips: int
     near_tie_flips: int
     boundary_flips: int
@@ -46,7 +55,18 @@ class ProbeParity:
     @property
     def ok(self) -> bool:
         """NaN compares false and so never passes."""
-        return self.max_error <= self.allowed and self.decided_flips == 0
+        near = self.max_error <= self.allowed and self.mean_error <= self.allowed_mean
+        return near and self.decided_flips == 0 and self.agreement >= self.agreement_needed
+
+    def __str__(self) -> str:
+        if not np.isfinite(self.max_error):
+            return f"on probe {self.probe} it returns NaN or infinity: values leave the range of their type"
+        return (
+            f"on probe {self.probe} the largest error is {self.max_error:.3g} (allowed {self.allowed:.3g}), "
+            f"the mean {self.mean_error:.3g} (allowed {self.allowed_mean:.3g}), "
+            f"{self.decided_flips} decided pixels of {self.pixels} change their class (allowed 0) and "
+            f"{100 * self.agreement:.2f} % keep it (needed {100 * self.agreement_needed:.2f} %)"
+        )
 
 
 @dataclass(frozen=True)
@@ -78,11 +98,7 @@ class Parity:
         """Raise `ParityError` with the number and the limit unless every probe passes."""
         if self.ok:
             return
-        p = self.worst
-        raise ParityError(
-            f"{what} does not equal PyTorch: on probe {p.probe} the largest error is {p.max_error:.3g} "
-            f"(allowed {p.allowed:.3g}) and {p.decided_flips} decided pixels of {p.pixels} change their class"
-        )
+        raise ParityError(f"{what} does not equal PyTorch: {self.worst}")
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "ok": self.ok, "relative_error": self.relative_error, "agreement": self.agreement}
@@ -90,22 +106,41 @@ class Parity:
 
 def measure(artifact: Artifact, runner: Runner, reference: Reference) -> Parity:
     """Run every probe through ``runner`` and compare with the float64 logits."""
-    relative = artifact.tolerance["relative"]
+    distances = reference.distances(artifact.precision)
     rows = []
     for name, image in reference.probes.items():
         x = prepared(image, artifact.feeds)
-        share = relative + FLOAT32_SHARE * reference.float32_distance[name]
-        rows.append(compare(name, runner(x), reference.logits[name], artifact, share))
+        limit = limit_of(artifact, distances[name], natural=name in NATURAL)
+        rows.append(compare(name, runner(x), reference.logits[name], artifact, limit))
     return Parity("torch float64", runner.details, tuple(rows))
 
 
-def compare(name: str, got: NDArray[Any], logits: NDArray[np.float64], artifact: Artifact, share: float) -> ProbeParity:
-    """One output beside the reference logits; ``share`` of the largest logit is the error allowed."""
+@dataclass(frozen=True)
+class Limit:
+    """What one probe must keep; errors are shares of its largest logit."""
+
+    largest: float
+    mean: float
+    agreement: float
+
+
+def limit_of(artifact: Artifact, rounding: Distance, natural: bool) -> Limit:
+    row = artifact.tolerance
+    return Limit(
+        row["relative"] + ROUNDING * rounding.largest,
+        row["mean"] + ROUNDING * rounding.mean,
+        row["agreement"] if natural else 0.0,
+    )
+
+
+def compare(name: str, got: NDArray[Any], logits: NDArray[np.float64], artifact: Artifact, limit: Limit) -> ProbeParity:
+    """One output beside the reference logits."""
     labels, kind = artifact.labels, artifact.output
     want = as_output(logits, kind, labels)
     if got.shape != want.shape:
         raise ParityError(f"{artifact.path.name} returns {list(got.shape)}, PyTorch {list(want.shape)}")
-    allowed_logit = share * float(np.abs(logits).max())
+    top_logit = float(np.abs(logits).max())
+    allowed_logit = limit.largest * top_logit
     error = np.abs(got.astype(np.float64) - want)
     mask = mask_of(logits, labels)
     flipped = as_mask(got, kind, labels) != mask
@@ -118,8 +153,10 @@ def compare(name: str, got: NDArray[Any], logits: NDArray[np.float64], artifact:
         mean_error=0.0 if is_mask else float(error.mean()),
         relative_error=0.0 if is_mask else float(error.max()) / largest,
         allowed=ALLOWED[kind] * allowed_logit,
+        allowed_mean=ALLOWED_MEAN[kind] * limit.mean * top_logit,
         pixels=int(flipped.size),
         agreement=1 - float(flipped.mean()),
+        agreement_needed=limit.agreement,
         decided_flips=int((flipped & decided).sum()),
         near_tie_flips=int((flipped & ~decided).sum()),
         boundary_flips=int((flipped & boundary(mask)).sum()),
@@ -128,6 +165,9 @@ def compare(name: str, got: NDArray[Any], logits: NDArray[np.float64], artifact:
 
 ALLOWED = {"logits": 1.0, "probability": 0.5, "mask": 0.0}
 """How an error of the logits carries over: no probability moves by more than half of it."""
+
+ALLOWED_MEAN = {"logits": 1.0, "probability": 1.0, "mask": 0.0}
+"""The same for means: all probabilities of a pixel together move by at most its largest error."""
 
 
 def mask_of(logits: NDArray[np.float64], labels: Any) -> NDArray[np.uint8]:
@@ -165,12 +205,17 @@ def _check_golden(artifact: Artifact, golden: Golden, runner: Runner) -> dict[st
         raise ParityError(
             f"{artifact.path.name} returns {list(got.shape)}, which is not the shape of its golden output"
         )
-    allowed = ALLOWED[artifact.output] * artifact.tolerance["golden"] * float(np.abs(golden.samples).max())
-    error = float(np.abs(sampled - want).max()) if artifact.output != "mask" else 0.0
+    top = float(np.abs(golden.samples).max())
+    allowed = ALLOWED[artifact.output] * artifact.tolerance["golden"] * top
+    allowed_mean = ALLOWED_MEAN[artifact.output] * artifact.tolerance["golden_mean"] * top
+    off = np.abs(sampled - want) if artifact.output != "mask" else np.zeros(1)
+    error, mean = float(off.max()), float(off.mean())
     flips = int((as_mask(got, artifact.output, artifact.labels)[0] != golden.mask).sum())
-    if not (error <= allowed and flips <= golden.ties):
+    may_flip = min(golden.ties, int((1 - artifact.tolerance["agreement"]) * golden.mask.size))
+    if not (error <= allowed and mean <= allowed_mean and flips <= may_flip):
         raise ParityError(
             f"{artifact.path.name} does not repeat its golden output {golden.probe}: largest error {error:.3g} "
-            f"(allowed {allowed:.3g}), {flips} pixels changed class (near ties: {golden.ties}); export it again"
+            f"(allowed {allowed:.3g}), mean {mean:.3g} (allowed {allowed_mean:.3g}), {flips} pixels changed class "
+            f"(near ties: {golden.ties}, allowed {may_flip}); export it again"
         )
     return {"probe": golden.probe, "max_error": error, "allowed": allowed, "flips": flips, "ties": golden.ties}

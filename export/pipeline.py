@@ -15,7 +15,7 @@ from lightseg.errors import ParityError, UnknownName, Unsupported
 from lightseg.export.artifact import Artifact, read_artifact, write_sidecar
 from lightseg.export.graph.compose import OUTPUTS, Output, append_head, bake_preprocess
 from lightseg.export.graph.shapes import shapes
-from lightseg.export.parity import FLOAT32_SHARE, TOLERANCE, Parity, check_goldens, measure
+from lightseg.export.parity import ROUNDING, TOLERANCE, Parity, check_goldens, measure
 from lightseg.export.reference import Reference
 from lightseg.export.rewrites import rewrite
 from lightseg.export.runner import Runner
@@ -145,8 +145,9 @@ def describe(
     path: Path,
 ) -> Artifact:
     """The artifact's record before it has been run."""
-    relative = TOLERANCE[request.precision]["relative"]
-    golden = relative + FLOAT32_SHARE * max(reference.float32_distance.values())
+    row, distances = TOLERANCE[request.precision], reference.distances(request.precision).values()
+    golden = row["relative"] + ROUNDING * max(d.largest for d in distances)
+    golden_mean = row["mean"] + ROUNDING * max(d.mean for d in distances)
     weights = model.weights
     return Artifact(
         path=path,
@@ -167,7 +168,7 @@ def describe(
         labels=model.spec.labels,
         multiple=model.spec.multiple,
         weights={k: getattr(weights, k) for k in ("tag", "sha256", "licence", "origin")},
-        tolerance={"relative": relative, "golden": golden},
+        tolerance={**row, "golden": golden, "golden_mean": golden_mean},
         versions=versions(target),
         changes=changes,
         golden=reference.goldens(golden),

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Image = NDArray[np.uint8]
 SEED = 20261122
+NATURAL = ("photo", "scene")
+"""The probes that look like what the networks are for; on the others a class is often a toss-up."""
 
 
 def probe_pack(height: int, width: int) -> dict[str, Image]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import fx
 from lightseg.export.artifact import Golden
 from lightseg.export.graph.capture import capture
 from lightseg.export.probes import Image, near_tie, probe_pack
+from lightseg.export.rounding import RoundedGraph
 from lightseg.export.runner import torch_runner
 from lightseg.images import normalise
 from lightseg.predict import class_logits, mask_from_logits, probability_from_logits
@@ -22,8 +24,21 @@ Array = NDArray[Any]
 """Float64 where it comes from the reference."""
 
 
+@dataclass(frozen=True)
+class Distance:
+    """|Δ| as a share of max|y|: the largest and the mean over all logits."""
+
+    largest: float
+    mean: float
+
+
+def distance(got: Array, want: Array) -> Distance:
+    error, scale = np.abs(got - want), float(np.abs(want).max())
+    return Distance(float(error.max()) / scale, float(error.mean()) / scale)
+
+
 class Reference:
-    """Float64 logits of one model at one size, and how far PyTorch's own float32 is from them.
+    """Float64 logits of one model at one size, and how far rounding moves them.
 
     One reference serves all targets of an export.
     """
@@ -35,18 +50,32 @@ class Reference:
         self.probes["near_tie"] = near_tie(model.net, self.preprocess, self.probes["photo"])
         double, single = torch_runner(model, double=True), torch_runner(model)
         self.logits: dict[str, Array] = {}
-        self.float32_distance: dict[str, float] = {}
-        """max|Δ| / max|y| between float32 and float64, per probe."""
+        self._float32: dict[str, Distance] = {}
         for name, image in self.probes.items():
             x = prepared(image, self.preprocess)
             self.logits[name] = double(x)
-            gap = np.abs(single(x) - self.logits[name]).max()
-            self.float32_distance[name] = float(gap / np.abs(self.logits[name]).max())
+            self._float32[name] = distance(single(x), self.logits[name])
 
     @cached_property
     def graph(self) -> fx.GraphModule:
         """The network as captured; copy it before changing it."""
         return capture(self.model, *self.size, self.model.spec.multiple)
+
+    def distances(self, precision: str) -> dict[str, Distance]:
+        """How far rounding alone moves each probe: PyTorch's own float32, or every value cut to float16's precision."""
+        return self._float16 if precision == "fp16" else self._float32
+
+    @cached_property
+    def _float16(self) -> dict[str, Distance]:
+        import torch
+
+        rounded = RoundedGraph(self.graph)
+        return {
+            name: distance(
+                rounded.logits(torch.from_numpy(prepared(image, self.preprocess))).numpy(), self.logits[name]
+            )
+            for name, image in self.probes.items()
+        }
 
     def goldens(self, relative: float) -> tuple[Golden, ...]:
         """The probes that travel with an artifact; street scenes are large, so only the drawn one goes along."""

@@ -130,8 +130,9 @@ def read_record(path: Path) -> str | None:
 
 def rewrites() -> tuple[Any, ...]:
     from lightseg.export.rewrites import ALWAYS
+    from lightseg.export.rewrites.equalise import equalise
 
-    return ALWAYS
+    return (*ALWAYS, equalise)
 
 
 COREML = Target(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
@@ -42,7 +43,7 @@ def write_mil(
 
     Errors: `Unsupported` when a constant does not fit float16.
     """
-    with _quiet():
+    with quiet():
         import coremltools as ct
         from coremltools.converters.mil import Builder
 
@@ -68,13 +69,14 @@ def write_mil(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """coremltools draws progress bars and warns of an unknown torch and a missing runtime, neither of which is used."""
+def quiet() -> Iterator[None]:
+    """coremltools draws progress bars, warns of parts that are not used here and leaves temporary folders to chance."""
     logger = logging.getLogger("coremltools")
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with redirect_stderr(io.StringIO()):
+        with redirect_stderr(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
             yield
     finally:
         logger.setLevel(before)
