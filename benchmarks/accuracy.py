@@ -1,0 +1,60 @@
+"""Scores of models and artifacts on labelled images, by one set of metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightseg.errors import BadInput, Unsupported
+from lightseg.export.artifact import read_artifact
+from lightseg.export.pipeline import load
+from lightseg.export.runner import torch_runner
+from lightseg.export.targets import TARGETS
+from lightseg.spec import Labels, Preprocess
+from lightseg.train.evaluate import Predict, Result, Task, evaluate
+from lightseg.train.layouts import find_pairs
+from lightseg.zoo import create_model
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Something that turns an image into logits, with what it needs to be fed and read."""
+
+    name: str
+    predict: Predict
+    size: tuple[int, int]
+    preprocess: Preprocess
+    labels: Labels
+
+
+def candidate(text: str, size: tuple[int, int] | None = None, threads: int = 1) -> Candidate:
+    """An artifact's file name, ``MODEL[.TAG]``, or ``MODEL=WEIGHTS_FILE``.
+
+    Errors: `BadInput` and `UnknownName` as `read_artifact` and `create_model`; `Unsupported` for an artifact that does
+    not return logits, and for another ``size`` than an artifact was exported at.
+    """
+    if any(text.endswith(target.suffix) for target in TARGETS.values()):
+        return _artifact(Path(text), size, threads)
+    name, _, file = text.partition("=")
+    model = create_model(name, file or None)
+    shape = size or model.spec.input_size
+    model.spec.check_size(*shape)
+    runner = torch_runner(model, threads)
+    return Candidate(text, runner, shape, model.weights.preprocess, model.spec.labels)
+
+
+def _artifact(path: Path, size: tuple[int, int] | None, threads: int) -> Candidate:
+    artifact = read_artifact(path)
+    if artifact.output != "logits":
+        raise Unsupported(f"{path.name} returns a {artifact.output}; scores need --output logits at export")
+    if size is not None and size != artifact.size and not artifact.dynamic:
+        raise Unsupported(f"{path.name} takes {artifact.size[0]}x{artifact.size[1]} only; leave --input-size out")
+    return Candidate(path.name, load(path, threads), size or artifact.size, artifact.feeds, artifact.labels)
+
+
+def score(one: Candidate, data: Path, layout: str) -> Result:
+    """Every metric over the pairs in the folder ``data``. Errors: `BadInput` when it holds none of that layout."""
+    if not data.is_dir():
+        raise BadInput(f"no folder {data}; give --data a folder with images/ and masks/")
+    pairs = find_pairs(layout, data.parent, data.name)
+    return evaluate(one.predict, Task(pairs, layout, one.size, one.preprocess, one.labels))

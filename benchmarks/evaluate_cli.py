@@ -1,0 +1,87 @@
+"""lightseg-evaluate: accuracy of models and artifacts on labelled images."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightseg.cli import add_json, add_threads, command, emit_json, run, size
+
+if TYPE_CHECKING:
+    from lightseg.train.evaluate import Result
+
+EXAMPLES = """\
+  lightseg-evaluate sinet --data data/portrait_val                              default weights, in PyTorch
+  lightseg-evaluate sinet out/sinet-clova-fp32.tflite --data data/portrait_val  the file beside them, pair by pair
+  lightseg-evaluate sinet.clova sinet=mine.safetensors --data DIR --out scores  per-image table as CSV
+  lightseg-evaluate c3net --data data/street_val --layout camvid --input-size 512x768
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    p = command("lightseg-evaluate", "Score models and exported files on labelled images.", EXAMPLES)
+    p.add_argument("candidate", nargs="+", metavar="FILE|MODEL[.TAG]|MODEL=WEIGHTS")
+    p.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the labelled images")
+    p.add_argument("--layout", default="pairs", help="pairs (default: images/ and masks/), eg1800, cityscapes, camvid")
+    p.add_argument("--input-size", type=size, metavar="HxW", help="for models; default: the published size")
+    p.add_argument("--out", type=Path, metavar="DIR", help="write per_image.csv there")
+    add_threads(p)
+    add_json(p)
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run(parser(), _main, argv)
+
+
+def _main(args: argparse.Namespace) -> int:
+    from lightseg.errors import MissingExtra
+
+    try:
+        from lightseg.benchmarks.accuracy import candidate, score
+        from lightseg.train.evaluate import compare, write_per_image
+    except ModuleNotFoundError as error:
+        raise MissingExtra("scoring", "train", str(error.name)) from error
+    candidates = [candidate(text, args.input_size, args.threads) for text in args.candidate]
+    results: dict[str, Result] = {}
+    for one in candidates:
+        results[one.name] = score(one, args.data, args.layout)
+        if args.json != "-":
+            print(_line(one.name, results[one.name]), flush=True)
+    first, *others = results
+    differences = {f"{other} - {first}": compare(results[first], results[other]) for other in others}
+    if args.json != "-":
+        for name, parts in differences.items():
+            print(f"{name}: " + "; ".join(f"{part} {interval} points" for part, interval in parts.items()))
+    if args.out:
+        write_per_image(args.out / "per_image.csv", results)
+    emit_json(args.json, _as_json(results, differences))
+    return 0
+
+
+def _line(name: str, result: Result) -> str:
+    summary = result.summary()
+    keys = [k for k in summary if not k.endswith(("_low", "_high")) and not k.startswith("iou_class")]
+    return f"{name}: " + ", ".join(f"{k} {_shown(summary, k)}" for k in keys)
+
+
+def _shown(summary: dict[str, Any], key: str) -> str:
+    value = summary[key]
+    interval = f" [{summary[key + '_low']:.2f}, {summary[key + '_high']:.2f}]" if key + "_low" in summary else ""
+    return f"{value:.4f}{interval}" if isinstance(value, float) else str(value)
+
+
+def _as_json(results: dict[str, Result], differences: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "scores": {name: result.summary() for name, result in results.items()},
+        "differences": {
+            name: {part: vars(interval) for part, interval in parts.items()} for name, parts in differences.items()
+        },
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
