@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightseg.errors import BadInput, LightsegError, UnknownName
+from lightseg.train import recipe as recipes
+from lightseg.train.layouts import LAYOUTS
+from lightseg.zoo import find_spec
+
+
+@pytest.mark.parametrize("name", recipes.available())
+def test_every_recipe_of_the_package_is_whole(name: str) -> None:
+    recipe = recipes.load(name)
+    spec = find_spec(recipe.model)
+    spec.check_size(recipe.height, recipe.width)
+    assert recipe.layout in LAYOUTS
+    assert recipe.init == "random" or recipe.init in {w.tag for w in spec.weights}
+    assert (recipe.aux_weight > 0) == (recipe.model == "sinet_cityscapes")
+
+
+def test_the_issue_s_recipes_are_there() -> None:
+    published = {"sinet_eg1800", "extremec3net_eg1800", "c3net_cityscapes", "c3netv2_cityscapes", "sinet_cityscapes"}
+    ours = {"sinet_portrait", "extremec3net_portrait", "c3net_camvid", "c3netv2_camvid", "sinet_camvid"}
+    assert published | ours <= set(recipes.available())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("lr", "5e-4", 5e-4),
+        ("lr", 1, 1.0),
+        ("epochs", 3.0, 3),
+        ("amp", True, True),
+        ("scales", [1, 0.5], (1.0, 0.5)),
+        ("scales", 2, (2.0,)),
+        ("init", "clova", "clova"),
+        ("layout", "camvid", "camvid"),
+    ],
+)
+def test_values_are_brought_to_their_types(key: str, value: Any, expected: object) -> None:
+    assert getattr(recipes.build({"model": "sinet", key: value}), key) == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("epochs", 2.5), ("epochs", "many"), ("amp", 1), ("lr", None), ("layout", "coco"), ("batch", True), ("lr", "fast")],
+)
+def test_values_of_the_wrong_type_are_refused(key: str, value: Any) -> None:
+    with pytest.raises(LightsegError, match=key):
+        recipes.build({"model": "sinet", key: value})
+
+
+def test_an_unknown_key_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="did you mean epochs"):
+        recipes.load("sinet_portrait", ["epoch=3"])
+
+
+def test_an_unknown_recipe_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="sinet_portrait"):
+        recipes.load("sinet_portrat")
+
+
+def test_an_override_needs_an_equals_sign() -> None:
+    with pytest.raises(BadInput, match="key=value"):
+        recipes.load("sinet_portrait", ["epochs"])
+
+
+def test_the_saved_recipe_repeats_the_run(tmp_path: Path) -> None:
+    recipe = recipes.load("c3net_cityscapes", ["epochs=7", "scales=[0.5,1]"])
+    recipes.save(recipe, tmp_path / "recipe.yaml")
+    assert recipes.load(str(tmp_path / "recipe.yaml")) == recipe
