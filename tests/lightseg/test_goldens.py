@@ -12,7 +12,7 @@ import torch
 
 from lightseg.images import to_input
 from lightseg.predict import class_logits, mask_from_logits
-from lightseg.zoo import MODELS, SegmentationModel
+from lightseg.zoo import MODELS, SegmentationModel, find_weights
 
 ITEMS = (0, 1, 2, 3)
 TOLERANCE = 1e-5
@@ -60,7 +60,7 @@ def test_channel_statistics_of_thinned_goldens(
 @pytest.mark.parametrize("name", MODELS)
 def test_preprocessing_equals_the_authors(name: str, item: int, goldens: Callable[[str], Path]) -> None:
     """The released BGR weights were evaluated on unrounded two-tap pixels, the street SINet on Pillow's."""
-    preprocess = MODELS[name].weights[-1].preprocess
+    preprocess = find_weights(MODELS[name], "clova").preprocess
     with np.load(goldens(name)) as golden:
         photo, expected = golden[f"img{item}_rgb_uint8"], golden[f"x{item}"]
     height, width = expected.shape[2:]
@@ -70,9 +70,9 @@ def test_preprocessing_equals_the_authors(name: str, item: int, goldens: Callabl
     assert abs(expected).max() > 1e-3
 
 
-@pytest.mark.parametrize("name", [n for n, s in MODELS.items() if s.weights[-1].preprocess.order == "BGR"])
+@pytest.mark.parametrize("name", [n for n, s in MODELS.items() if find_weights(s, "clova").preprocess.order == "BGR"])
 def test_smooth_resizing_hardly_changes_the_input(name: str, goldens: Callable[[str], Path]) -> None:
-    preprocess = MODELS[name].weights[-1].preprocess
+    preprocess = find_weights(MODELS[name], "clova").preprocess
     with np.load(goldens(name)) as golden:
         photo, expected = golden["img1_rgb_uint8"], golden["x1"]
     x = to_input(photo, (expected.shape[2], expected.shape[3]), preprocess)

@@ -15,7 +15,7 @@ from lightseg.download import download
 from lightseg.errors import OutputError, WeightsError
 from lightseg.spec import Weights
 from lightseg.weights import cache_dir, locate
-from lightseg.zoo import MODELS
+from lightseg.zoo import MODELS, find_weights
 
 CONTENT = bytes(range(256)) * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -71,7 +71,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def weights(url: str | None, digest: str = DIGEST) -> Weights:
-    return replace(SPEC.weights[-1], file="weights.pth", url=url, sha256=digest, packaged=False)
+    return replace(find_weights(SPEC, "clova"), file="weights.pth", url=url, sha256=digest, packaged=False)
 
 
 def test_fetches_whole_files(server: Server, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from lightseg.errors import WeightsError
 from lightseg.spec import ModelSpec
 from lightseg.weights import State, load_named, load_path, random_weights, save_weights, sha256, without_denormals
-from lightseg.zoo import MODELS, SegmentationModel, create_model
+from lightseg.zoo import MODELS, SegmentationModel, create_model, find_weights
 
 specs = pytest.mark.parametrize("spec", MODELS.values(), ids=MODELS)
 SINET = MODELS["sinet"]
@@ -42,7 +42,7 @@ def test_zeroing_denormals_changes_no_bit_of_the_logits(
 ) -> None:
     """The released tensors go in raw, past the loader, so that the comparison is with the denormals in place."""
     model, spec = clova(name), MODELS[name]
-    raw = torch.load(released / spec.weights[-1].file, map_location="cpu", weights_only=True)
+    raw = torch.load(released / find_weights(spec, "clova").file, map_location="cpu", weights_only=True)
     assert denormals(raw) == DENORMALS[name]
     assert denormals(model.net.state_dict()) == 0
     ours = model.net.state_dict()
@@ -52,7 +52,7 @@ def test_zeroing_denormals_changes_no_bit_of_the_logits(
     net.load_state_dict({k: raw[u].reshape(ours[k].shape) if (u := names[k]) in raw else ours[k] for k in ours})
     assert denormals(net.state_dict()) == DENORMALS[name]
     size = (64, 64) if spec.task == "portrait" else (128, 256)
-    std = torch.tensor(spec.weights[-1].preprocess.std).view(3, 1, 1)
+    std = torch.tensor(find_weights(spec, "clova").preprocess.std).view(3, 1, 1)
     x = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(1)) * 60 / std
     with torch.inference_mode():
         assert torch.equal(net(x), model(x))
@@ -104,7 +104,7 @@ def test_safetensors_round_trip_keeps_tensors_and_description(spec: ModelSpec, t
 
 
 def test_figures_survive_the_round_trip(tmp_path: Path, random_state: State) -> None:
-    weights = SINET.weights[-1]
+    weights = find_weights(SINET, "clova")
     save_weights(tmp_path / "a.safetensors", SINET, weights, random_state)
     assert load_path(SINET, tmp_path / "a.safetensors")[0].figures == weights.figures
 
@@ -126,7 +126,7 @@ def test_released_file_of_another_model(released: Path) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_released_file_is_recognised_by_its_hash(name: str, released: Path) -> None:
-    model = create_model(name, released / MODELS[name].weights[-1].file)
+    model = create_model(name, released / find_weights(MODELS[name], "clova").file)
     assert model.weights.tag == "clova" and model.name == f"{name}-clova"
 
 
@@ -197,7 +197,7 @@ def test_wrappers_of_training_scripts_are_seen_through(tmp_path: Path, random_st
     torch.save({"state_dict": bare}, tmp_path / "w.pth")
     model = create_model("sinet", tmp_path / "w.pth")
     assert model.weights.tag == "custom" and "assumed" in model.weights.origin
-    assert model.weights.preprocess == SINET.weights[-1].preprocess
+    assert model.weights.preprocess == find_weights(SINET, "clova").preprocess
     loaded = model.net.state_dict()
     assert loaded.keys() == random_state.keys() and all(torch.equal(v, random_state[k]) for k, v in loaded.items())
 
@@ -216,7 +216,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_named_weights_with_another_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, random_state: State) -> None:
-    weights = SINET.weights[-1]
+    weights = find_weights(SINET, "clova")
     torch.save(random_state, tmp_path / weights.file)
     monkeypatch.setenv("LIGHTSEG_WEIGHTS", str(tmp_path))
     with pytest.raises(WeightsError) as error:
