@@ -21,8 +21,8 @@ IMPORT_NAMES = {
     "tensorflow-cpu": "tensorflow",
 }
 """Where a package is imported under another name than its own with underscores."""
-NEEDED = {"lightseg.train": {"cv2", "yaml"}}
-"""What a stage may need to be imported at all; nothing where it is not listed."""
+NEEDED = {name: {"cv2", "yaml"} for name in ("lightseg.train", "lightseg.benchmarks.accuracy")}
+"""What a package or module may need to be imported at all; nothing where it is not listed."""
 
 
 def imported(body: list[ast.stmt]) -> set[str]:
