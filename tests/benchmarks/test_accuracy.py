@@ -1,0 +1,75 @@
+"""lightseg-evaluate: an artifact scores what its network scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lightseg import create_model
+from lightseg.benchmarks.evaluate_cli import main
+from lightseg.export import export
+from lightseg.export.targets import TARGETS
+from lightseg.train.generate import write
+from lightseg.weights import save_weights
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("labelled")
+    write("portrait", folder, 3)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = create_model("sinet", "random", seed=3)
+    path = tmp_path_factory.mktemp("weights") / "mine.safetensors"
+    save_weights(path, model.spec, model.weights, model.net.state_dict())
+    return path
+
+
+def test_an_artifact_scores_what_its_network_scores(
+    data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = create_model("sinet", weights)
+    target = next(t for t in TARGETS.values() if not (t.why_not_convert() or t.why_not_load()))
+    artifact = export(model, target.name, tmp_path, input_size=(64, 64))
+    names = [f"sinet={weights}", str(artifact.path)]
+    assert main([*names, "--data", str(data), "--input-size", "64x64", "--out", str(tmp_path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    torch_score, file_score = (s["per_image_person_iou"] for s in told["scores"].values())
+    assert file_score == pytest.approx(torch_score, abs=0.01)
+    assert 0 <= torch_score < 100
+    assert (tmp_path / "per_image.csv").read_text().count("\n") == 4, "a header and a row for each of three images"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sined"], "did you mean sinet"),
+        (["nowhere.onnx"], "no artifact nowhere.onnx"),
+        (["sinet=nowhere.safetensors"], "no weights file nowhere.safetensors"),
+    ],
+)
+def test_bad_candidates_are_told_in_one_line(
+    arguments: list[str], said: str, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--data", str(data)]) == 1
+    told = capsys.readouterr().err
+    assert said in told and told.count("\n") == 1
+
+
+def test_a_folder_without_pairs_is_refused(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([f"sinet={weights}", "--data", str(tmp_path)]) == 1
+    assert "no pairs" in capsys.readouterr().err
+
+
+def test_an_artifact_that_returns_masks_cannot_be_scored(
+    data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = next(t for t in TARGETS.values() if not (t.why_not_convert() or t.why_not_load()))
+    made = export(create_model("sinet", weights), target.name, tmp_path, input_size=(64, 64), output="mask")
+    assert main([str(made.path), "--data", str(data)]) == 1
+    assert "returns a mask" in capsys.readouterr().err
