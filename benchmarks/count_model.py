@@ -57,11 +57,16 @@ def count_model(model: nn.Module, size: tuple[int, int], batch: int = 1, name: s
     MACs come from ``torch.utils.flop_counter``'s formula for convolutions (which counts a multiply and an add as two
     flops: halved here). Errors: `Unsupported` for an operator that multiplies and accumulates but has no rule.
     """
-    program = torch.export.export(model.eval(), (torch.empty(batch, 3, *size),))
+    source = name or str(getattr(model, "name", type(model).__name__))
+    return count_called(model, torch.empty(batch, 3, *size), source)
+
+
+def count_called(model: nn.Module, image: torch.Tensor, source: str) -> Cost:
+    """The cost of calling ``model`` with ``image``, whose values do not matter; see `count_model`."""
+    program = torch.export.export(model.eval(), (image,))
     signature = program.graph_signature
     tensors = {node.name: _tensor(node) for node in _activations(program)}
     ops = [_op(node, program) for node in program.graph.nodes if node.op == "call_function" and node.name in tensors]
-    source = name or str(getattr(model, "name", type(model).__name__))
     return total(source, ops, tensors, signature.user_inputs, signature.user_outputs)
 
 
@@ -99,9 +104,9 @@ def _constants(node: Node, stored: dict[str, str]) -> Iterator[Constant]:
     roles = dict(SLOTS.get(node.target, ()))
     for slot, argument in enumerate(node.args):
         if isinstance(argument, Node) and argument.name in stored:
-            tensor = _tensor(argument)
-            elements = argument.meta["val"].numel()
-            yield Constant(stored[argument.name], roles.get(slot, "affine"), elements, tensor.bytes)
+            value = argument.meta["val"]
+            role: Role = roles.get(slot, "affine") if value.is_floating_point() else "constant"
+            yield Constant(stored[argument.name], role, value.numel(), _tensor(argument).bytes)
 
 
 def _kind(node: Node) -> Kind:

@@ -217,17 +217,27 @@ def _fold(ops: Sequence[Op], elements: Mapping[Role, int]) -> dict[Role, int]:
     return folded
 
 
-def differences(model: Cost, artifact: Cost) -> tuple[str, ...]:
-    """What ``artifact`` counts differently from ``model`` beyond the one rewrite every export makes; empty: they agree.
+def differences(graph: Cost, file: Cost) -> tuple[str, ...]:
+    """What ``file`` counts differently from the ``graph`` it was written from; empty: they agree.
 
-    MACs must be equal. Trained elements must be equal role by role to the model's after batch norms that directly
-    follow a convolution are folded into it; norms that cannot be folded keep their scale and shift. A folded bias that
-    is zero everywhere cannot be told from the padding some formats want, so those may be counted in or out.
+    ``graph`` is a model, its batch norms then taken as folded where they directly follow a convolution, or a rewritten
+    graph. MACs of every kind and the elements of weights must be equal. Biases too, but one that is zero everywhere
+    cannot be told from the padding some formats want. Slopes and affines must be there up to the scales of one and
+    shifts of zero that writers leave out.
     """
-    found = [] if model.macs == artifact.macs else [f"MACs {artifact.macs:,} instead of {model.macs:,}"]
-    for role in TRAINED:
-        expected, counted = model.folded[role], artifact.elements[role]
-        spare = artifact.elements["zero bias"] if role == "bias" else 0
-        if not counted <= expected <= counted + spare:
-            found.append(f"{role} elements {counted:,} instead of {expected:,}")
+    found = []
+    if graph.macs_by_kind != file.macs_by_kind:
+        found.append(f"MACs {_kinds(file)} instead of {_kinds(graph)}")
+    expected, counted = graph.folded, file.elements
+    if counted["weight"] != expected["weight"]:
+        found.append(f"weight elements {counted['weight']:,} instead of {expected['weight']:,}")
+    if not counted["bias"] <= expected["bias"] <= counted["bias"] + counted["zero bias"]:
+        found.append(f"bias elements {counted['bias']:,} instead of {expected['bias']:,}")
+    channelwise, allowed = (side["slope"] + side["affine"] for side in (counted, expected))
+    if not max(0, allowed - expected["affine"]) <= channelwise <= allowed:
+        found.append(f"slope and affine elements {channelwise:,} instead of {allowed:,}")
     return tuple(found)
+
+
+def _kinds(cost: Cost) -> str:
+    return " + ".join(f"{macs:,} {kind}" for kind, macs in cost.macs_by_kind.items())

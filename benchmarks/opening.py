@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lightseg.benchmarks.inputs import how_many, network_inputs, photographs
 from lightseg.benchmarks.subject import Subject
+from lightseg.errors import Unsupported
 from lightseg.export.runner import Runner
 from lightseg.spec import Preprocess
 
@@ -25,7 +26,17 @@ def _artifact(subject: Subject, threads: int) -> Callable[[], Runner]:
     path = Path(subject.path or "")
     target = target_of(path)
     target.require(target.load_needs, "running")
-    return lambda: target.load(path, threads)
+
+    def make() -> Runner:
+        runner = target.load(path, threads)
+        if runner.details.get("runtime") == "reference interpreter":
+            raise Unsupported(
+                f"{path.name} runs in a reference interpreter here, whose time says nothing about a device; "
+                "measure it where the format's own runtime is"
+            )
+        return runner
+
+    return make
 
 
 def _eager(subject: Subject, threads: int) -> Callable[[], Runner]:

@@ -12,6 +12,7 @@ from lightseg.benchmarks.counting import Cost, differences
 from lightseg.benchmarks.tables import layer_table, total_table
 
 if TYPE_CHECKING:
+    from lightseg.export.artifact import Artifact
     from lightseg.spec import ModelSpec
 
 Size = tuple[int, int]
@@ -39,11 +40,9 @@ def _model(name: str, size: Size | None, console: Console) -> dict[str, Any]:
 
 
 def _file(path: Path, console: Console) -> dict[str, Any]:
-    """Counted from the file, next to the model it was made from where its record says which that is."""
-    from lightseg.benchmarks.count_model import count_model
+    """Counted from the file; beside it, where its record says which, the model and the graph it was written from."""
     from lightseg.errors import BadInput
     from lightseg.export.artifact import read_artifact
-    from lightseg.zoo import find_spec
 
     cost = count_file(path)
     console.print(layer_table(cost))
@@ -52,15 +51,25 @@ def _file(path: Path, console: Console) -> dict[str, Any]:
     except BadInput as error:  # foreign files are welcome here: counting needs no record
         console.print(total_table([cost], None))
         return {"counted": cost.to_dict(), "compared": str(error)}
+    model, graph = _origins(artifact)
+    console.print(total_table([model, graph, cost], None))
+    found = differences(graph, cost)
+    verdict = "the file agrees with the rewritten graph" if not found else "; ".join(found)
+    applied = ", ".join(f"{name} {times}" for name, times in artifact.changes.items() if times)
+    console.print(f"{verdict}; rewrites applied: {applied or 'none'}", highlight=False)
+    counted = {"counted": cost.to_dict(), "model": model.to_dict(), "graph": graph.to_dict()}
+    return {**counted, "differences": list(found), "rewrites": artifact.changes}
+
+
+def _origins(artifact: Artifact) -> tuple[Cost, Cost]:
+    """The cost of the artifact's model in PyTorch, and of the graph the artifact was written from."""
+    from lightseg.benchmarks.count_model import count_model
+    from lightseg.benchmarks.rewritten import count_rewritten
+    from lightseg.zoo import find_spec
+
     spec = find_spec(artifact.model)
     model = count_model(spec.build(), artifact.size, artifact.input_shape[0], f"{spec.name} in PyTorch")
-    console.print(total_table([model, cost], None))
-    found = differences(model, cost)
-    verdict = "the file agrees with the model, batch norms folded" if not found else "; ".join(found)
-    if found and (artifact.baked or artifact.output != "logits"):
-        verdict += " (the file also holds preprocessing or an output head)"
-    console.print(verdict, highlight=False)
-    return {"counted": cost.to_dict(), "model": model.to_dict(), "differences": list(found)}
+    return model, count_rewritten(artifact)
 
 
 def count_file(path: Path) -> Cost:

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightseg.benchmarks.count_model import count_model
 from lightseg.benchmarks.count_tflite import count_tflite
-from lightseg.benchmarks.counting import Constant, Cost, Op, Tensor, differences, total
+from lightseg.benchmarks.counting import Constant, Cost, Op, Role, Tensor, differences, total
 from lightseg.errors import BadInput, Unsupported
 from lightseg.zoo import MODELS
 
@@ -107,8 +107,26 @@ def test_differences_names_what_differs() -> None:
     cost = counted("sinet")
     exported = replace(cost, elements=cost.folded)
     assert differences(cost, exported) == ()
-    lost = replace(exported, layers=cost.layers[1:], elements={**cost.folded, "slope": 2})
-    assert [d.split(" ")[0] for d in differences(cost, lost)] == ["MACs", "slope"]
+    lost = replace(exported, layers=cost.layers[1:], elements={**cost.folded, "weight": 5, "bias": 6, "slope": 10_000})
+    assert [d.split(" ")[0] for d in differences(cost, lost)] == ["MACs", "weight", "bias", "slope"]
+
+
+@pytest.mark.parametrize(
+    ("change", "agrees"),
+    [
+        ({"bias": -84, "zero bias": 84}, True),  # a dead layer's folded bias is zero everywhere
+        ({"bias": -84, "zero bias": 83}, False),
+        ({"zero bias": 500}, True),  # a format that wants a bias everywhere
+        ({"affine": -100}, True),  # scales of one are left out
+        ({"affine": 1}, False),
+        ({"slope": -2122}, True),
+        ({"slope": -2122, "affine": -1000}, False),
+    ],
+)
+def test_what_a_writer_may_leave_out(change: dict[Role, int], agrees: bool) -> None:
+    cost = counted("sinet")
+    elements = {role: count + change.get(role, 0) for role, count in cost.folded.items()}
+    assert (differences(cost, replace(cost, elements=elements)) == ()) is agrees
 
 
 def test_an_operator_without_a_rule_is_refused() -> None:
