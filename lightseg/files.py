@@ -91,7 +91,11 @@ def _replace(temporary: Path, path: Path) -> None:
         temporary.replace(path)
         return
     aside = _beside(path, folder=True)
-    path.replace(aside)
+    try:
+        path.replace(aside)
+    except OSError:
+        remove(aside)
+        raise
     try:
         temporary.replace(path)
     except OSError:
