@@ -145,7 +145,8 @@ def _batch_norm(c: _Capture, node: fx.Node, args: Args) -> None:
 
 
 def _prelu(c: _Capture, node: fx.Node, args: Args) -> None:
-    c.emit(node, ops.PReLU(c.tensors[args[1].name]), args[0])
+    channels = args[0].meta["val"].shape[1]
+    c.emit(node, ops.PReLU(c.tensors[args[1].name].expand(channels).clone()), args[0])
 
 
 def _cat(c: _Capture, node: fx.Node, args: Args) -> None:

@@ -97,7 +97,7 @@ class _Writer:
         return output
 
     def constant(self, name: str, values: Tensor | NDArray[Any] | Sequence[float], dtype: str = "float32") -> str:
-        """An initializer; equal ones are stored once."""
+        """An initializer; equal ones are stored once. A dot in ``name`` keeps it apart from the nodes' names."""
         from onnx import numpy_helper
 
         array: NDArray[Any] = np.ascontiguousarray(values, dtype=dtype)
@@ -139,7 +139,7 @@ def _prelu(w: _Writer, name: str, op: ops.PReLU, x: Names, y: str) -> None:
 
 
 def _upsample(w: _Writer, name: str, op: ops.Upsample, x: Names, y: str) -> None:
-    scales = w.constant(f"upsample_{op.factor}", [1, 1, op.factor, op.factor])
+    scales = w.constant(f"scales.{op.factor}", [1, 1, op.factor, op.factor])
     where = "align_corners" if op.align_corners else "half_pixel"
     w.node("Resize", name, [*x, "", scales], y, mode="linear", coordinate_transformation_mode=where)
 
@@ -150,7 +150,7 @@ def _avg_pool(w: _Writer, name: str, op: ops.AvgPool, x: Names, y: str) -> None:
 
 def _reduce(kind: str, *axes: int) -> Callable[[_Writer, str, Any, Names, str], None]:
     def write(w: _Writer, name: str, op: Any, x: Names, y: str) -> None:
-        w.node(kind, name, [*x, w.constant(f"axes_{'_'.join(map(str, axes))}", axes, "int64")], y, keepdims=1)
+        w.node(kind, name, [*x, w.constant(f"axes.{'_'.join(map(str, axes))}", axes, "int64")], y, keepdims=1)
 
     return write
 
@@ -160,7 +160,7 @@ def _permute(w: _Writer, name: str, op: ops.Permute, x: Names, y: str) -> None:
 
 
 def _negatives(w: _Writer, name: str, op: ops.Negatives, x: Names, y: str) -> None:
-    w.node("Min", name, [*x, w.constant("zero", [0.0])], y)
+    w.node("Min", name, [*x, w.constant("zero.0", [0.0])], y)
 
 
 def _depth_to_space(w: _Writer, name: str, op: ops.DepthToSpace, x: Names, y: str) -> None:
@@ -168,7 +168,7 @@ def _depth_to_space(w: _Writer, name: str, op: ops.DepthToSpace, x: Names, y: st
 
 
 def _first_channels(w: _Writer, name: str, op: ops.FirstChannels, x: Names, y: str) -> None:
-    bounds = [w.constant(f"int_{v}", [v], "int64") for v in (0, op.count, 1)]
+    bounds = [w.constant(f"int.{v}", [v], "int64") for v in (0, op.count, 1)]
     w.node("Slice", name, [*x, *bounds], y)
 
 
@@ -178,7 +178,7 @@ def _arg_max(w: _Writer, name: str, op: ops.ArgMax, x: Names, y: str) -> None:
 
 
 def _positive(w: _Writer, name: str, op: ops.Positive, x: Names, y: str) -> None:
-    above = w.node("Greater", name + "_above", [*x, w.constant("zero", [0.0])], name + "_above")
+    above = w.node("Greater", name + "_above", [*x, w.constant("zero.0", [0.0])], name + "_above")
     _cast(w, name, above, y, "UINT8")
 
 
