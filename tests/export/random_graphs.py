@@ -247,6 +247,16 @@ def _up_pointwise(s: Sketch) -> None:
         s.put(s.conv(v.channels, n), up, channels=n)
 
 
+def _tail(s: Sketch) -> None:
+    """How portrait networks end: upsampling, batch norm, upsampling, 3×3 of very few channels."""
+    v, n = s.pick(lambda v: v.stride >= 2), s.rng.choice([1, 2, 3])
+    aligned = s.rng.random() < 0.5
+    if v.stride >= 2:
+        up = s.put(ops.Upsample(2, aligned), s.dense(v, n), stride=v.stride / 2)
+        up = s.put(ops.Upsample(2, aligned), s.put(s.affine(n), up), stride=v.stride / 4)
+        s.put(s.conv(n, n, (3, 3)), up)
+
+
 def _add(s: Sketch) -> None:
     v = s.pick()
     s.put(ops.Add(), v, s.like(v))
@@ -341,6 +351,7 @@ MOTIFS: dict[str, Callable[[Sketch], None]] = {
     "join": _join,
     "branch": _branch,
     "up, pointwise": _up_pointwise,
+    "tail": _tail,
     "add": _add,
     "twice": _twice,
     "pool": _pool,
