@@ -45,6 +45,7 @@ def _main(args: argparse.Namespace) -> int:
         from lightseg.errors import BadInput
 
         raise BadInput("give either --artifact FILE or --model NAME, not both")
+    _check_names(args.image)
     predict, labels = _from_artifact(args) if args.artifact else _from_model(args)
     results: list[dict[str, Any]] = []
     failed = 0
@@ -64,6 +65,18 @@ def _main(args: argparse.Namespace) -> int:
             print(f"{path}: {top} -> {', '.join(map(str, files))}")
     emit_json(args.json, results)
     return 1 if failed else 0
+
+
+def _check_names(images: Sequence[Path]) -> None:
+    """Two photos of one name in two folders would overwrite each other's pictures."""
+    from lightseg.errors import BadInput
+
+    stems = [path.stem for path in images]
+    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
+    if twice:
+        raise BadInput(
+            f"two photos are called {twice}, and their pictures would be too; give them one at a time, each with its own --out"
+        )
 
 
 def _from_model(args: argparse.Namespace) -> tuple[Callable[[Any], Prediction], Any]:
