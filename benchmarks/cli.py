@@ -29,7 +29,7 @@ EXAMPLES = """\
 
 Times are of the runtime's call alone ("run"), in fresh pinned processes; load and first inference stand apart.
 """
-WIDTH = 140
+WIDTH = 160
 """Columns of the tables where nobody's terminal says how wide it is."""
 
 
@@ -41,7 +41,8 @@ def parser() -> argparse.ArgumentParser:
     p = cli.command("lightseg-bench", "Measure artifacts and models, or count what they cost.", EXAMPLES)
     p.add_argument("artifact", nargs="*", type=Path, metavar="ARTIFACT", help="files written by lightseg-export")
     cli.add_model(p, many=True)
-    p.add_argument("--to", metavar="TARGET[,…]", help="with --model: export to these first, and measure the files too")
+    p.add_argument("--to", metavar="TARGET[,…]", help="with --model: export first, measure the files too; or all")
+    p.add_argument("--precision", default="fp32", help="of what --to exports (default fp32)")
     p.add_argument("--out", type=Path, metavar="DIR", help="where --to keeps its artifacts (default: nowhere)")
     p.add_argument("--input-size", type=cli.size, metavar="HxW", help="with --model (default: the published size)")
     p.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default cpu; cuda runs PyTorch eager only")
@@ -112,9 +113,11 @@ def exported(args: argparse.Namespace) -> Iterator[list[Path]]:
         paths = list(args.artifact)
         if args.to:
             from lightseg.benchmarks.selection import export_all
+            from lightseg.export.pipeline import Request
 
+            request = Request(precision=args.precision, input_size=args.input_size)
             out = args.out or Path(temporary)
-            paths += export_all(models(args), args.weights, args.to.split(","), out, args.input_size, announce)
+            paths += export_all(models(args), args.weights, args.to, request, out, announce)
         yield paths
 
 

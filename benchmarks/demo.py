@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from lightseg.benchmarks import cli as bench_cli
+from lightseg.benchmarks.subject import INTERPRETER
 from lightseg.errors import LightsegError, MissingExtra
 from lightseg.export import cli as export_cli
 from lightseg.export import predict_cli
-
-INTERPRETER = "reference interpreter"
-"""What runs a file here whose own runtime exists elsewhere: right about the answer, but its time means nothing."""
 
 
 @dataclass(frozen=True)

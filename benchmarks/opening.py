@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lightseg.benchmarks.inputs import how_many, network_inputs, photographs
-from lightseg.benchmarks.subject import Subject
+from lightseg.benchmarks.subject import INTERPRETER, Subject
 from lightseg.errors import Unsupported
 from lightseg.export.runner import Runner
 from lightseg.spec import Preprocess
@@ -29,7 +29,7 @@ def _artifact(subject: Subject, threads: int) -> Callable[[], Runner]:
 
     def make() -> Runner:
         runner = target.load(path, threads)
-        if runner.details.get("runtime") == "reference interpreter":
+        if runner.details.get("runtime") == INTERPRETER:
             raise Unsupported(
                 f"{path.name} runs in a reference interpreter here, whose time says nothing about a device; "
                 "measure it where the format's own runtime is"

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lightseg.benchmarks.peers import peer_subject
-from lightseg.benchmarks.subject import Device, Subject
+from lightseg.benchmarks.subject import INTERPRETER, Device, Subject
+
+if TYPE_CHECKING:
+    from lightseg.export.pipeline import Request
 
 Size = tuple[int, int]
 EAGER = "PyTorch eager"
@@ -102,25 +107,36 @@ def grouped(*lists: Sequence[Subject]) -> list[Subject]:
 def export_all(
     names: Sequence[str],
     weights: str | None,
-    targets: Sequence[str],
+    to: str,
+    request: Request,
     out: Path,
-    size: Size | None,
     announce: Callable[[str], None],
 ) -> list[Path]:
-    """Export every model to every target into ``out``. Errors: those of `lightseg.export.export`."""
+    """Export every model to every target of ``to`` ("onnx,tflite") into ``out``, and return what can be timed here.
+
+    "all" stands for what this machine can write and run at its own speed.
+    Errors: those of `lightseg.export.export`; names, sizes and precisions are checked before any work.
+    """
     from lightseg.export import export
     from lightseg.export.reference import Reference
-    from lightseg.export.targets import find_target
+    from lightseg.export.targets import TARGETS, find_target
     from lightseg.zoo import create_model
 
-    for target in targets:
-        find_target(target)  # a misspelt one is refused before the first minute is spent
+    able = [t for t in TARGETS.values() if not (t.why_not_convert() or t.why_not_load())]
+    able = [t for t in able if request.precision in t.precisions]
+    targets = able if to == "all" else [find_target(name) for name in to.split(",") if name]
+    models = [create_model(name, weights) for name in names]
+    for model, target in product(models, targets):
+        request.check(model, target)
     paths = []
-    for model in [create_model(name, weights) for name in names]:
-        reference = Reference(model, *(size or model.spec.input_size))
+    for model in models:
+        reference = Reference(model, *request.size(model))
         for target in targets:
-            announce(f"exporting {model.name} to {target}")
-            paths.append(export(model, to=target, out=out, input_size=size, reference=reference).path)
+            announce(f"exporting {model.name} to {target.name}")
+            artifact = export(model, target.name, out, request, reference)
+            interpreted = artifact.parity is not None and artifact.parity["runner"]["runtime"] == INTERPRETER
+            if to != "all" or not interpreted:
+                paths.append(artifact.path)
     return paths
 
 

@@ -28,7 +28,7 @@ def latency_table(rows: Sequence[Row]) -> Table:
     table = Table(title="measured, milliseconds", title_justify="left", box=box.SIMPLE_HEAD)
     device = any(row.latency("device") for row in rows)
     for name in ("model", "runtime"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, no_wrap=True)
     numbers = ["input", "threads", "load", "first", "run p50", "±", "p90", "p99", "min", "MAD", "CPU p50", "samples"]
     for name in numbers + (["device p50"] if device else []):
         table.add_column(name, justify="right", no_wrap=True)
@@ -49,7 +49,7 @@ def _cells(row: Row, device: bool) -> list[str | Text]:
         _median(row, "load"),
         _median(row, "first"),
         _ms(run.p50),
-        f"{(row.interval[1] - row.interval[0]) / 2 / run.median:.1%}",
+        _half_width(row),
         *(_ms(v) for v in (run.p90, run.p99, run.min, run.mad)),
         _median(row, "run_cpu"),
         str(run.count),
@@ -144,6 +144,12 @@ def _totals(costs: Sequence[Cost]) -> list[tuple[str, str, list[int]]]:
 
 def _count(value: int) -> str:
     return f"{value:,}" if value else ""
+
+
+def _half_width(row: Row) -> str:
+    low, high = row.interval
+    share = (high - low) / 2 / row.run.median
+    return f"{share:.1%}" if share < 1 else "> 100%"
 
 
 def _median(row: Row, boundary: Boundary) -> str:

@@ -53,6 +53,7 @@ def test_usage_errors_exit_2(argv: list[str], capsys: Capture) -> None:
         (["--model", "sinet", "--weights", "random", "--input-size", "33x64"], "multiples of 32"),
         (["--model", "sinet", "--threads", "999", *TINY], "--threads 999"),
         (["--model", "sinet", "--cores", "0,1,2", *TINY], "one for every thread"),
+        (["--model", "sinet", "--to", "onnx", "--precision", "fp33", *TINY], "unknown precision 'fp33'"),
         (["--profile", "absent.onnx"], "no file absent.onnx"),
         (["--profile", "absent.txt"], "cannot be counted"),
         (["--profile", "--model", "sinett"], "did you mean sinet"),

@@ -8,6 +8,7 @@ import pytest
 from lightseg.benchmarks.selection import EAGER, eager_subject, export_all, grouped
 from lightseg.benchmarks.subject import Subject
 from lightseg.errors import BadInput, UnknownName
+from lightseg.export.pipeline import Request
 
 EAGER_ROW = Subject("a", EAGER, (1, 3, 64, 64), None, model="a")
 FILE = Subject("a", "tflite", (1, 3, 64, 64), None, path="a.tflite")
@@ -49,5 +50,5 @@ def test_refusals(name: str, size: tuple[int, int] | None, error: type[Exception
 
 def test_a_misspelt_target_is_refused_before_anything_is_exported(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="did you mean tflite"):
-        export_all(["sinet"], "random", ["onnx", "tflit"], tmp_path, None, lambda line: None)
+        export_all(["sinet"], "random", "onnx,tflit", Request(), tmp_path, lambda line: None)
     assert list(tmp_path.iterdir()) == []
