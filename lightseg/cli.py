@@ -9,18 +9,27 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightseg.errors import LightsegError
+from lightseg.errors import LightsegError, MissingExtra
 
 Main = Callable[[argparse.Namespace], int | None]
 
+EXTRA_OF = {"cv2": "train", "yaml": "train"}
+"""The extra that brings a package which some modules cannot be imported without."""
+
 
 def run(parser: argparse.ArgumentParser, main: Main, argv: Sequence[str] | None = None) -> int:
-    """Parse, run, and turn a `LightsegError` into one line on standard error and exit code 1."""
+    """Parse, run, and turn a `LightsegError` or a missing extra into one line on standard error and exit code 1."""
     args = parser.parse_args(argv)
     try:
         return main(args) or 0
     except LightsegError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRA_OF:
+            raise
+        print(f"{parser.prog}: {MissingExtra(parser.prog, EXTRA_OF[package], package)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted; nothing is half-written", file=sys.stderr)

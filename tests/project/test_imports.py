@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lightseg.cli import EXTRA_OF
 from tests.project.checkout import command_modules, configuration, sources
 from tests.project.conftest import Python
 
@@ -87,9 +88,10 @@ assert state() == before, "importing changed the process"
 """
 
 
-def extras() -> set[str]:
-    """Import names of all packages that are optional."""
-    lines = [line.strip() for extra in configuration()["options.extras_require"].values() for line in extra.split("\n")]
+def extras(only: str | None = None) -> set[str]:
+    """Import names of all packages that are optional, or of those of one extra."""
+    sections = configuration()["options.extras_require"]
+    lines = [line.strip() for name in sections if only in (None, name) for line in sections[name].split("\n")]
     names = [re.split(r"[\s\[=<>;!~]", line)[0] for line in lines if line and not line.startswith("%")]
     return {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in names}
 
@@ -102,3 +104,31 @@ def test_modules_import_without_extras(stage: str, python: Python) -> None:
     absent = extras() - needed
     assert {"onnx", "onnxruntime", "ai_edge_litert", "tensorflow", "coremltools", "tensorrt"} <= absent
     python(IMPORT, json.dumps([modules, sorted(absent), sorted(needed)]))
+
+
+WITHOUT = """
+import importlib, sys
+sys.stderr = sys.stdout
+for package in sys.argv[2].split(","):
+    sys.modules[package] = None
+code = importlib.import_module(sys.argv[1]).main(sys.argv[3:])
+assert code == 1, code
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "argv"),
+    [
+        ("lightseg.train.cli", ["--recipe", "sinet_portrait", "--data", ".", "--check-data"]),
+        ("lightseg.benchmarks.evaluate_cli", ["sinet", "--data", "."]),
+    ],
+)
+def test_a_command_without_its_extra_says_what_to_install(
+    module: str, argv: list[str], python: Python, tmp_path: Path
+) -> None:
+    said = python(WITHOUT, module, ",".join(EXTRA_OF), *argv, cwd=tmp_path)
+    assert "install it with: pip install 'lightseg[train]'" in said
+
+
+def test_packages_and_extras_agree() -> None:
+    assert all(package in extras(extra) for package, extra in EXTRA_OF.items())
