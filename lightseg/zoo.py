@@ -35,7 +35,17 @@ def _scaled(order_mean: tuple[float, float, float], std: tuple[float, float, flo
     return Preprocess("BGR", order_mean, cast(tuple[float, float, float], tuple(s * 255 for s in std)))
 
 
+LIGHTSEG_LICENCE = (
+    "research use: EG1800 is for academic use, Clothing Co-Parsing's repository is Apache-2.0, "
+    "the start weights MIT, Copyright (c) 2019-present NAVER Corp."
+)
+HALF = "measured, {} images kept for validation, 224x224, mean per-image IoU of the person"
+EG1800_HALF, CCP_HALF = HALF.format("132 EG1800"), HALF.format("100 Clothing Co-Parsing")
 EG1800_INPUT = _scaled((107.304565, 115.69884, 132.35703), (63.97182, 65.1337, 68.29726))
+UNIT_INPUT = Preprocess(
+    "BGR", EG1800_INPUT.mean, cast(tuple[float, float, float], tuple(s / 262 for s in EG1800_INPUT.std))
+)
+"""EG1800_INPUT without its 1/255: the factor is absorbed in the weights, and inputs have unit scale."""
 CITY_INPUT = _scaled((72.3923, 82.9089, 73.1584), (45.3192, 46.1529, 44.9148))
 IMAGENET_INPUT = Preprocess("RGB", (0.485 * 255, 0.456 * 255, 0.406 * 255), (0.229 * 255, 0.224 * 255, 0.225 * 255))
 
@@ -56,6 +66,19 @@ SINET_SPEC = ModelSpec(
     },
     upstream_names=UPSTREAM_SINET,
     weights=(
+        Weights(
+            tag="lightseg",
+            file="sinet_lightseg.safetensors",
+            sha256="82bf8c541ba391c4ece70a9a1eec85c96a8b9cae2e84aa5dcea9b5f47b379b57",
+            licence=LIGHTSEG_LICENCE,
+            origin="lightseg, from clova, on EG1800 and Clothing Co-Parsing; see pretrained/sinet_lightseg.md",
+            preprocess=UNIT_INPUT,
+            packaged=True,
+            figures={
+                "iou_eg1800": Figure(96.20, "%", EG1800_HALF, "95 % bootstrap interval 95.72 to 96.65"),
+                "iou_ccp": Figure(96.18, "%", CCP_HALF, "95 % bootstrap interval 95.53 to 96.71"),
+            },
+        ),
         Weights(
             tag="clova",
             file="clova_sinet_portrait.pth",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -125,6 +126,8 @@ def prepared(net: nn.Module, recipe: Recipe, world: World) -> Callable[[Tensor],
 def batches(samples: Samples, order: Order, recipe: Recipe, world: World) -> Iterator[tuple[Tensor, Tensor]]:
     """This process's share of the rest of an epoch, on its device."""
     pin = world.device.type == "cuda"
+    if recipe.workers:
+        cv2.setNumThreads(0)  # OpenCV's thread pool does not survive the fork: a worker would wait for it for ever
     context = "fork" if recipe.workers else None  # the decoded images are shared, not copied
     loader = DataLoader(
         samples, batch_sampler=order, num_workers=recipe.workers, pin_memory=pin, multiprocessing_context=context
@@ -188,6 +191,6 @@ class Clock:
 
 def _advice(loss: Tensor, epoch: int, step: int, recipe: Recipe) -> str:
     return (
-        f"the loss is {float(loss)} in epoch {epoch + 1}, step {step + 1}; the checkpoint of before is kept: try "
-        f"lr={recipe.lr / 2:g} clip=1, or go on from it with --resume"
+        f"the loss is {float(loss.detach())} in epoch {epoch + 1}, step {step + 1}; the checkpoint of before is kept: "
+        f"try lr={recipe.lr / 2:g} clip=1, or go on from it with --resume"
     )

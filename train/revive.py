@@ -7,7 +7,7 @@ nothing at inference. Dead channels get small random weights, which changes the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import torch
@@ -70,7 +70,10 @@ def unit_input(net: nn.Module, preprocess: Preprocess) -> Preprocess:
 
 @torch.no_grad()
 def revive(net: nn.Module, batch: Tensor, seed: int = 0) -> dict[str, int]:
-    """Reawaken dead channels of ``net`` in place, with statistics from ``batch`` (N×3×H×W); return the counts."""
+    """Reawaken dead channels of ``net`` in place, with statistics from ``batch`` (N×3×H×W); return the counts.
+
+    A filled row whose batch norm was alive keeps that norm's old statistics, so it starts very quietly.
+    """
     rng = torch.Generator().manual_seed(seed)
     counts = {"weights": _fill(net, rng), "norms": 0}
     fresh = {name: _dead(bn.weight) for name, bn in net.named_modules() if isinstance(bn, nn.BatchNorm2d)}
@@ -82,12 +85,28 @@ def revive(net: nn.Module, batch: Tensor, seed: int = 0) -> dict[str, int]:
             sign = torch.randint(0, 2, dead.shape, generator=rng) * 2.0 - 1.0
             bn.weight[dead] = (KICK if bool((~dead).any()) else 1.0) * live * sign[dead]
             counts["norms"] += int(dead.sum())
+    tidy(net)
+    return counts
+
+
+@torch.no_grad()
+def tidy(net: nn.Module) -> None:
+    """Give every convolution before a batch norm outputs of unit variance; exact at inference, and kind to fp16."""
     for conv, bn in fed_by(net):
         assert bn.running_var is not None
         factor = bn.running_var.clamp_min(1e-12).rsqrt()
-        conv.weight *= factor[:, None, None, None]
+        conv.weight.mul_(factor[:, None, None, None])
         rescale(bn, factor)
-    return counts
+        bn.running_var.copy_(torch.where((bn.running_var - 1).abs() < 1e-5, 1.0, bn.running_var))
+
+
+def compact(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``state`` for a file: without batch counters, and in half precision where that loses not a bit."""
+    small = {}
+    for name, value in state.items():
+        if not name.endswith("num_batches_tracked"):
+            small[name] = value.half() if torch.equal(value.half().float(), value) else value
+    return small
 
 
 def _dead(values: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from lightseg.train.layouts import Pair, find_pairs
 from lightseg.train.logs import Log, Row, Silent
 from lightseg.train.loop import train
 from lightseg.train.recipe import Recipe
-from lightseg.train.revive import revive, unit_input
+from lightseg.train.revive import compact, revive, tidy, unit_input
 from lightseg.train.statistics import Statistics, joined, kept
 from lightseg.train.world import World
 from lightseg.weights import save_weights
@@ -161,6 +161,8 @@ def validation(task: Task, job: Job) -> Callable[[nn.Module], Row]:
 def hand_over(job: Job, spec: ModelSpec, net: nn.Module, preprocess: Preprocess) -> None:
     """Score the final network on the validation pairs and write the weights file with that figure."""
     recipe, val = job.recipe, job.val()
+    net = net.cpu()
+    tidy(net)
     result = evaluate(of_network(net.eval()), Task(val, recipe.layout, job.size, preprocess, spec.labels))
     name, what = ("iou", "mean per-image IoU of the person") if spec.task == "portrait" else ("miou", "dataset mIoU")
     source = f"measured, {recipe.val_folder}, {len(val)} images at {job.size[0]}x{job.size[1]}, {what}"
@@ -173,4 +175,4 @@ def hand_over(job: Job, spec: ModelSpec, net: nn.Module, preprocess: Preprocess)
         preprocess=preprocess,
         figures={name: Figure(result.score, "%", source)},
     )
-    save_weights(job.out / record.file, spec, record, net.state_dict())
+    save_weights(job.out / record.file, spec, record, compact(net.state_dict()))

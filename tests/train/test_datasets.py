@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from lightseg.errors import BadInput
+from lightseg.spec import Preprocess
+from lightseg.train.augment import AUGMENTATIONS, replace_background, settled
+from lightseg.train.datasets import Order, Samples, to_tensor
+from lightseg.train.layouts import find_pairs
+from lightseg.train.recipe import Recipe
+from lightseg.zoo import CITY_INPUT
+
+Make = Callable[..., Recipe]
+
+
+def test_the_input_is_normalised_in_the_weights_channel_order() -> None:
+    image = np.zeros((2, 2, 3), np.uint8)
+    image[..., 0] = 200  # red
+    x = to_tensor(image, Preprocess("BGR", (0, 0, 100), (1, 1, 50)))
+    assert x[:, 0, 0].tolist() == [0, 0, 2]
+
+
+def test_ranks_share_the_batches_of_one_process() -> None:
+    whole = list(Order(20, 6, seed=1))
+    halves = [list(Order(20, 6, seed=1, rank=r, world=2)) for r in range(2)]
+    assert len(whole) == 3
+    assert [sorted(a + b) for a, b in zip(*halves)] == [sorted(b) for b in whole]
+
+
+def test_a_resumed_order_is_the_rest_of_the_order() -> None:
+    order = Order(20, 4, seed=1)
+    whole = list(order)
+    order.start = 3
+    assert list(order) == whole[3:]
+    order.start, order.epoch = 0, 1
+    assert [i for b in order for _, i in b] != [i for b in whole for _, i in b]
+
+
+def test_every_pair_is_seen_once_per_pass() -> None:
+    keys = [key for batch in Order(12, 4, seed=0, passes=3) for key in batch]
+    assert sorted(keys) == [(turn, i) for turn in range(3) for i in range(12)]
+
+
+@pytest.mark.parametrize(("count", "batch", "world"), [(3, 4, 1), (8, 3, 2)])
+def test_batches_that_cannot_be_filled_are_refused(count: int, batch: int, world: int) -> None:
+    with pytest.raises(BadInput, match="batch"):
+        Order(count, batch, 0, world=world)
+
+
+def test_scales_give_sizes_the_network_takes(demo: Path, tiny: Make) -> None:
+    recipe = tiny(scales=[1.0, 0.6, 1.5], cache=False)
+    samples = Samples(find_pairs("pairs", demo, "portrait_train"), recipe, CITY_INPUT, multiple=32)
+    assert samples.sizes == [(64, 64), (32, 32), (96, 96)]
+    assert samples[2, 0][0].shape == (3, 96, 96)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_samples_depend_on_the_key_alone(demo: Path, tiny: Make, workers: int) -> None:
+    samples = Samples(find_pairs("pairs", demo, "portrait_train"), tiny(seed=5), CITY_INPUT)
+    order = Order(len(samples), 4, seed=5)
+    loader = DataLoader(samples, batch_sampler=order, num_workers=workers)
+    for (x, y), keys in zip(loader, order):
+        again = [samples[k] for k in keys]
+        assert torch.equal(x, torch.stack([a for a, _ in again]))
+        assert torch.equal(y, torch.stack([b for _, b in again]))
+    assert not torch.equal(samples[0, 0][0], samples[1, 0][0])
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("seed", range(6))
+def test_augmentations_keep_size_types_and_classes(demo: Path, tiny: Make, name: str, seed: int) -> None:
+    samples = Samples(find_pairs("pairs", demo, "portrait_train"), tiny(), CITY_INPUT)
+    before = samples.raw(0)[0].copy()
+    rng = np.random.default_rng(seed)
+    image, mask = AUGMENTATIONS[name](*samples.raw(0), (64, 96), rng, lambda: samples.raw(1))
+    assert image.shape == (64, 96, 3) and mask.shape == (64, 96)
+    assert image.dtype == mask.dtype == np.uint8
+    assert set(np.unique(mask)) <= {0, 1, 255}
+    assert np.array_equal(samples.raw(0)[0], before), "the image in memory was changed"
+
+
+@pytest.mark.parametrize("name", ["portrait", "border_crop", "scale_crop", "none"])
+@pytest.mark.parametrize("seed", range(4))
+def test_image_and_mask_move_together(name: str, seed: int) -> None:
+    mask = np.zeros((80, 60), np.uint8)
+    mask[20:60, 15:40] = 1
+    image = np.repeat(mask[..., None] * 255, 3, 2)
+    out, moved = AUGMENTATIONS[name](image, mask, (64, 64), np.random.default_rng(seed), lambda: (image, mask))
+    agree = ((out.mean(2) > 90) == (moved == 1))[moved != 255].mean()
+    assert agree > 0.95
+
+
+def test_a_new_background_leaves_the_person_alone() -> None:
+    rng = np.random.default_rng(0)
+    image, other = (np.full((60, 60, 3), v, np.uint8) for v in (200, 50))
+    mask = np.zeros((60, 60), np.uint8)
+    mask[15:45, 15:45] = 1
+    out = replace_background(image, mask, other, np.zeros_like(mask), rng)
+    assert (out[20:40, 20:40] == 200).all()
+    assert (np.abs(out[:5].astype(int) - 50) <= 1).all()
+
+
+def test_the_end_of_a_run_sees_calm_images(demo: Path, tiny: Make) -> None:
+    recipe = tiny(epochs=4, settle=0.5)
+    samples = Samples(find_pairs("pairs", demo, "portrait_train"), recipe, CITY_INPUT)
+    expected = settled(*samples.raw(3), (64, 64), np.random.default_rng((0, 2, 3)), lambda: samples.raw(0))
+    assert torch.equal(samples[2, 3][0], to_tensor(expected[0], CITY_INPUT))
+    assert not torch.equal(samples[1, 3][0], samples[2, 3][0])
