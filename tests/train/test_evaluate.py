@@ -98,7 +98,8 @@ def test_streets_are_scored_over_camvid_s_classes(demo: Path) -> None:
     def predict(x: Array) -> Array:
         truth = next(truths)
         fine = np.where(truth == 2, 3, truth)  # wall counts as building in CamVid
-        return (fine == np.arange(20)[:, None, None]).astype(np.float32)[None]
+        logits: Array = (fine == np.arange(20)[:, None, None]).astype(np.float32)[None]
+        return logits
 
     result = scoring.evaluate(predict, task)
     assert result.score == 100 and "iou_class_2" in result.summary()

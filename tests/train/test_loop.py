@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lightseg.errors import BadInput, OutputError
-from lightseg.train import checkpoint
-from lightseg.train import run as runs
+from lightseg.train import checkpoint, losses
 from lightseg.train.logs import Silent
 from lightseg.train.loop import Diverged, Stopped
 from lightseg.train.recipe import Recipe
@@ -101,17 +100,18 @@ def test_a_loss_of_nan_stops_and_keeps_the_checkpoint(
     demo: Path, tmp_path: Path, tiny: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = 0
-    of_recipe = runs.losses.of_recipe
+    of_recipe = losses.of_recipe
 
     def poisoned(recipe: Recipe, width: int, weight: Tensor | None) -> Callable[..., Tensor]:
         def loss(output: Tensor, target: Tensor) -> Tensor:
             nonlocal calls
             calls += 1
-            return of_recipe(recipe, width, weight)(output, target) * (float("nan") if calls == 6 else 1)
+            value = of_recipe(recipe, width, weight)(output, target)
+            return value * float("nan") if calls == 6 else value
 
         return loss
 
-    monkeypatch.setattr(runs.losses, "of_recipe", poisoned)
+    monkeypatch.setattr(losses, "of_recipe", poisoned)
     with pytest.raises(Diverged, match=r"loss is nan in epoch 2, step 2.*lr=0.00025"):
         fit(Job(tiny(), demo, tmp_path))
     kept = checkpoint.read(tmp_path / checkpoint.NAME)

@@ -8,7 +8,7 @@ import torchmetrics.functional as tmf
 from lightseg.train import metrics
 
 
-def maps(classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def maps(classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, classes, (20, 30))
     predicted = np.where(rng.random((20, 30)) < 0.7, truth, rng.integers(0, classes, (20, 30)))
@@ -56,7 +56,7 @@ def test_the_mean_over_batches_is_not_the_metric() -> None:
     assert abs(batches - summed) > 1e-3
 
 
-def square(shift: int = 0) -> np.ndarray:  # type: ignore[type-arg]
+def square(shift: int = 0) -> np.ndarray:
     out = np.zeros((40, 40), np.uint8)
     out[10:30, 10 + shift : 30 + shift] = 1
     return out

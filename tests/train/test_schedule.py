@@ -59,8 +59,8 @@ def test_the_average_is_the_exponential_one() -> None:
 
 
 def test_slopes_are_kept_in_range() -> None:
-    net = nn.Sequential(nn.PReLU(3))
+    act = nn.PReLU(3)
     with torch.no_grad():
-        net[0].weight.copy_(torch.tensor([-4.0, 0.3, 9.0]))
-    clamp_slopes(net, 1.0)
-    assert net[0].weight.tolist() == pytest.approx([-1, 0.3, 1])
+        act.weight.copy_(torch.tensor([-4.0, 0.3, 9.0]))
+    clamp_slopes(nn.Sequential(act), 1.0)
+    assert act.weight.tolist() == pytest.approx([-1, 0.3, 1])
