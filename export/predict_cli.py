@@ -74,9 +74,7 @@ def _check_names(images: Sequence[Path]) -> None:
     stems = [path.stem for path in images]
     twice = next((stem for stem in stems if stems.count(stem) > 1), None)
     if twice:
-        raise BadInput(
-            f"two photos are called {twice}, and their pictures would be too; give them one at a time, each with its own --out"
-        )
+        raise BadInput(f"two photos are called {twice}, so their masks would be too; give each its own call and --out")
 
 
 def _from_model(args: argparse.Namespace) -> tuple[Callable[[Any], Prediction], Any]:
