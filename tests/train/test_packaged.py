@@ -1,0 +1,77 @@
+"""The weights that travel in the package are what their cards and entries say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from lightseg.spec import ModelSpec, Weights
+from lightseg.train import evaluate as scoring
+from lightseg.train.layouts import find_pairs
+from lightseg.weights import PACKAGED, load_path
+from lightseg.zoo import MODELS, create_model
+
+ENTRIES = [(s, w) for s in MODELS.values() for w in s.weights if w.packaged]
+packaged = pytest.mark.parametrize(("spec", "weights"), ENTRIES, ids=[f"{s.name}.{w.tag}" for s, w in ENTRIES])
+
+
+def test_sinet_is_packaged_and_the_default() -> None:
+    assert MODELS["sinet"].weights[0].tag == "lightseg" and MODELS["sinet"].weights[0].packaged
+
+
+@packaged
+def test_file_card_and_entry_agree(spec: ModelSpec, weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LIGHTSEG_WEIGHTS", raising=False)
+    path = PACKAGED / weights.file
+    assert path.stat().st_size <= 400_000
+    assert load_path(spec, path)[0] == weights
+    assert create_model(f"{spec.name}.{weights.tag}").weights.sha256 == weights.sha256
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
+    for figure in weights.figures.values():
+        assert f"{figure.value:.2f}" in card
+
+
+@packaged
+def test_the_file_says_itself_how_it_is_fed(
+    spec: ModelSpec, weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    import lightseg.weights as module
+
+    tensors = load_file(PACKAGED / weights.file)
+    described = module._read(PACKAGED / weights.file)[1]
+    tensors = {k: v.clone() for k, v in tensors.items()}
+    save_file(tensors, tmp_path / "moved.safetensors", {**described, "note": "another file, so another hash"})
+    record, _ = load_path(spec, tmp_path / "moved.safetensors")
+    assert record.tag == weights.tag and record.preprocess == weights.preprocess
+    assert record.licence == weights.licence and record.figures == weights.figures
+
+
+@packaged
+def test_the_weights_are_clean(spec: ModelSpec, weights: Weights) -> None:
+    net = create_model(f"{spec.name}.{weights.tag}").net
+    slopes = torch.cat([m.weight.detach() for m in net.modules() if isinstance(m, nn.PReLU)])
+    assert float(slopes.abs().max()) <= 1.0
+    for value in net.state_dict().values():
+        assert bool(torch.isfinite(value).all())
+        if value.is_floating_point():
+            assert float(value.abs().max()) < 65504, "outside half precision"
+            assert not bool(((value != 0) & (value.abs() < torch.finfo(torch.float32).tiny)).any()), "denormal"
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            assert float(module.weight.detach().abs().amax((1, 2, 3)).min()) > 0, "dead filter"
+
+
+@pytest.mark.slow
+@packaged
+def test_the_figures_are_reproduced(spec: ModelSpec, weights: Weights, shared: Path) -> None:
+    model = create_model(f"{spec.name}.{weights.tag}")
+    pairs = find_pairs("pairs", shared / "data", "portrait_val")
+    task = scoring.Task(pairs, "pairs", (224, 224), weights.preprocess, spec.labels)
+    result = scoring.evaluate(scoring.of_network(model.net), task)
+    for source in ("eg1800", "ccp"):
+        assert float(result.of(source).mean()) == pytest.approx(weights.figures[f"iou_{source}"].value, abs=0.02)
