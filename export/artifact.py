@@ -35,15 +35,21 @@ class Golden:
     mask: NDArray[np.uint8]
     ties: int
     """Pixels whose class an error within the tolerance may change."""
+    largest: float
+    """The largest error allowed, as a share of the largest sample."""
+    mean: float
+    """The mean error allowed, likewise."""
 
     def to_dict(self) -> dict[str, Any]:
         arrays = {k: _packed(getattr(self, k)) for k in ("image", "samples", "mask")}
-        return {"probe": self.probe, "stride": self.stride, "ties": self.ties, **arrays}
+        plain = {k: getattr(self, k) for k in ("probe", "stride", "ties", "largest", "mean")}
+        return {**plain, **arrays}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Golden:
         arrays = {k: _unpacked(data[k]) for k in ("image", "samples", "mask")}
-        return cls(probe=data["probe"], stride=data["stride"], ties=data["ties"], **arrays)
+        plain = {k: data[k] for k in ("probe", "stride", "ties", "largest", "mean")}
+        return cls(**plain | arrays)
 
 
 def _packed(array: NDArray[Any]) -> dict[str, Any]:
@@ -111,6 +117,8 @@ class Artifact:
 
     @classmethod
     def from_dict(cls, path: Path, data: dict[str, Any]) -> Artifact:
+        if not isinstance(data, dict):
+            raise TypeError("no table of facts")
         if data.get("format") != FORMAT:
             raise BadInput(
                 f"{path}: the record has format {data.get('format')!r}, this version reads {FORMAT}; export again"
@@ -127,9 +135,13 @@ class Artifact:
         return cls(**known)
 
 
+def sidecar_text(artifact: Artifact) -> str:
+    return json.dumps(artifact.to_dict(), indent=1, ensure_ascii=False) + "\n"
+
+
 def write_sidecar(artifact: Artifact) -> None:
     with atomic_path(artifact.sidecar) as temporary:
-        temporary.write_text(json.dumps(artifact.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(sidecar_text(artifact), encoding="utf-8")
 
 
 def read_artifact(path: Path) -> Artifact:
@@ -147,7 +159,7 @@ def read_artifact(path: Path) -> Artifact:
         kind = "folder" if target.folder else "file"
         raise BadInput(f"{path} is not a {kind}, which {target.name} artifacts are; export it again")
     sidecar = path.with_name(path.name + ".json")
-    text = sidecar.read_text(encoding="utf-8") if sidecar.is_file() else target.read_record(path)
+    text = sidecar.read_bytes() if sidecar.is_file() else target.read_record(path)
     if text is None:
         raise BadInput(
             f"{path} has no lightseg record, neither beside it nor inside; export it again with lightseg-export"

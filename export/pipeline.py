@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from lightseg.errors import ParityError, UnknownName, Unsupported
-from lightseg.export.artifact import Artifact, read_artifact, write_sidecar
+from lightseg.export.artifact import Artifact, read_artifact, sidecar_text, write_sidecar
 from lightseg.export.graph.compose import OUTPUTS, Output, append_head, bake_preprocess
 from lightseg.export.graph.shapes import shapes
-from lightseg.export.parity import ROUNDING, TOLERANCE, Parity, check_goldens, measure
+from lightseg.export.parity import TOLERANCE, Parity, check_goldens, limits, measure
 from lightseg.export.reference import Reference
 from lightseg.export.rewrites import rewrite
 from lightseg.export.runner import Runner
@@ -89,7 +89,7 @@ def export(
     plan, changes = make_plan(reference, target, request)
     final = Path(out) / (request.stem(model) + target.suffix)
     draft = describe(model, target, request, plan, changes, reference, final)
-    with atomic_path(final, target.folder) as temporary:
+    with atomic_path(draft.sidecar) as notes, atomic_path(final, target.folder) as temporary:
         target.convert(plan, temporary)
         parity = measure(draft, target.load(temporary, 1), reference)
         record = replace(draft, parity=parity.to_dict())
@@ -99,7 +99,9 @@ def export(
         target.stamp(temporary, json.dumps(record.to_dict(), ensure_ascii=False))
         check_goldens(record, target.load(temporary, 1))
         record = replace(record, sha256=sha256_of(temporary))
-    write_sidecar(record)
+        notes.write_text(sidecar_text(record), encoding="utf-8")
+        # A kill between the two renames must not leave a sidecar of another file; the record is inside the file too.
+        draft.sidecar.unlink(missing_ok=True)
     return record
 
 
@@ -145,9 +147,7 @@ def describe(
     path: Path,
 ) -> Artifact:
     """The artifact's record before it has been run."""
-    row, distances = TOLERANCE[request.precision], reference.distances(request.precision).values()
-    golden = row["relative"] + ROUNDING * max(d.largest for d in distances)
-    golden_mean = row["mean"] + ROUNDING * max(d.mean for d in distances)
+    tolerance = TOLERANCE[request.precision]
     weights = model.weights
     return Artifact(
         path=path,
@@ -168,10 +168,10 @@ def describe(
         labels=model.spec.labels,
         multiple=model.spec.multiple,
         weights={k: getattr(weights, k) for k in ("tag", "sha256", "licence", "origin")},
-        tolerance={**row, "golden": golden, "golden_mean": golden_mean},
+        tolerance=dict(tolerance),
         versions=versions(target),
         changes=changes,
-        golden=reference.goldens(golden),
+        golden=reference.goldens(limits(tolerance, reference.distances(request.precision))),
     )
 
 

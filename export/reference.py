@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -30,6 +31,15 @@ class Distance:
 
     largest: float
     mean: float
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What one probe must keep; errors are shares of its largest logit."""
+
+    largest: float
+    mean: float
+    agreement: float
 
 
 def distance(got: Array, want: Array) -> Distance:
@@ -77,12 +87,12 @@ class Reference:
             for name, image in self.probes.items()
         }
 
-    def goldens(self, relative: float) -> tuple[Golden, ...]:
+    def goldens(self, limits: Mapping[str, Limit]) -> tuple[Golden, ...]:
         """The probes that travel with an artifact; street scenes are large, so only the drawn one goes along."""
         names = ("photo", "scene") if self.model.spec.task == "portrait" else ("scene",)
-        return tuple(self._golden(n, relative) for n in names)
+        return tuple(self._golden(n, limits[n]) for n in names)
 
-    def _golden(self, name: str, relative: float) -> Golden:
+    def _golden(self, name: str, limit: Limit) -> Golden:
         logits = self.logits[name]
         stride = max(1, int(np.ceil(np.sqrt(logits.size / 8192))))
         return Golden(
@@ -91,7 +101,9 @@ class Reference:
             samples=logits[0, :, ::stride, ::stride].astype(np.float32),
             stride=stride,
             mask=mask_from_logits(logits, self.labels)[0],
-            ties=int((margin(logits, self.labels) <= 2 * relative * np.abs(logits).max()).sum()),
+            ties=int((margin(logits, self.labels) <= 2 * limit.largest * np.abs(logits).max()).sum()),
+            largest=limit.largest,
+            mean=limit.mean,
         )
 
 

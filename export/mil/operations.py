@@ -47,13 +47,19 @@ def _conv_transpose(a: Arguments) -> Tensor:
 
 
 def _avg_pool(a: Arguments) -> Tensor:
-    """The flag that leaves padding out of the mean is the negation of PyTorch's."""
+    """The flag that leaves padding out of the mean is the negation of PyTorch's.
+
+    Means are summed in float64: a float32 sum over a large window, value by value, is off by more than all the other
+    operations of a network together.
+    """
     left, right, top, bottom = _padding(a)
     if (left, top) != (right, bottom):
         raise a.refuse("padding that differs from side to side")
     kernel, strides = a.ints("kernel_sizes"), a.ints("strides", [1, 1])
     counts = not a.flag("exclude_padding_from_average", False)
-    return F.avg_pool2d(a.tensor("x"), kernel, strides, (top, left), a.flag("ceil_mode", False), counts)
+    x = a.tensor("x")
+    y = F.avg_pool2d(x.double(), kernel, strides, (top, left), a.flag("ceil_mode", False), counts)
+    return y.to(x.dtype)
 
 
 def _batch_norm(a: Arguments) -> Tensor:
@@ -123,7 +129,8 @@ def _slice_by_size(a: Arguments) -> Tensor:
 
 
 def _reduce_mean(a: Arguments) -> Tensor:
-    return a.tensor("x").mean(a.ints("axes"), a.flag("keep_dims", False))
+    x = a.tensor("x")
+    return x.mean(a.ints("axes"), a.flag("keep_dims", False), dtype=torch.float64).to(x.dtype)
 
 
 def _reduce_max(a: Arguments) -> Tensor:
