@@ -96,9 +96,10 @@ def train(
                     raise Stopped(f"stopped in epoch {epoch + 1}, step {at.step}; go on with --resume --out {out}")
                 if recipe.checkpoint_steps and at.step % recipe.checkpoint_steps == 0 and at.step < len(order):
                     save(out, recipe, state, world)
+            last = (epoch + 1) * len(order) - 1
             row: Row = {
                 "epoch": epoch + 1,
-                "lr": learning_rate(recipe, done, len(order)),
+                "lr": learning_rate(recipe, last, len(order)),
                 "loss": at.loss_sum / at.step,
             }
             row |= clock.shares(recipe.batch)
@@ -184,6 +185,8 @@ class Clock:
 
     def shares(self, batch: int) -> Row:
         total = sum(self.spent.values())
+        if not self.steps:  # resumed behind the last step of an epoch
+            return {}
         return {"images_per_second": self.steps * batch / total} | {
             f"share_{part}": seconds / total for part, seconds in self.spent.items()
         }

@@ -62,11 +62,14 @@ def test_two_runs_of_one_recipe_are_equal_to_the_bit(demo: Path, tmp_path: Path,
     assert any(not torch.equal(a[k], c[k]) for k in a)
 
 
-def test_sigterm_saves_and_the_resumed_run_is_equal(demo: Path, tmp_path: Path, tiny: Make) -> None:
+@pytest.mark.parametrize(("step", "where"), [(6, "epoch 2, step 2"), (4, "epoch 1, step 4")])
+def test_sigterm_saves_and_the_resumed_run_is_equal(
+    demo: Path, tmp_path: Path, tiny: Make, step: int, where: str
+) -> None:
     recipe = tiny()
     fit(Job(recipe, demo, tmp_path / "whole"))
-    stop = StopAt(6, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(Stopped, match="epoch 2, step 2; go on with --resume"):
+    stop = StopAt(step, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped, match=f"{where}; go on with --resume"):
         fit(Job(recipe, demo, tmp_path / "halves", stop))
     fit(Job(recipe, demo, tmp_path / "halves", resume=True))
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "halves"))
