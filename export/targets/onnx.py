@@ -61,6 +61,9 @@ class OnnxRunner:
             if self._image
             else np.ascontiguousarray(x, np.float32)
         )
+        if any(isinstance(want, int) and want != got for want, got in zip(self._input.shape, native.shape)):
+            takes, given = "x".join(map(str, self._input.shape)), "x".join(map(str, native.shape))
+            raise BadInput(f"this artifact takes {takes}, not {given}; export another size")
         if self._x is None or list(self._x.shape()) != list(native.shape):
             self._x = self._ort.OrtValue.ortvalue_from_numpy(native.copy())
             self._binding.bind_ortvalue_input(self._input.name, self._x)
