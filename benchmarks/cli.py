@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from lightseg.benchmarks.subject import Subject
 
 EXAMPLES = """\
-  lightseg-bench out/sinet-clova-fp32.tflite             an artifact, with PyTorch eager beside it
+  lightseg-bench out/sinet-lightseg-fp32.tflite          an artifact, with PyTorch eager beside it
   lightseg-bench --model all --to onnx,tflite --quick    export all five, measure everything, one process per row
   lightseg-bench --model sinet --threads 2 --json r.json raw samples and environment in a file
   lightseg-bench a.tflite --against b.tflite             which is faster, beyond this machine's noise
   lightseg-bench --model sinet --profile                 params, MACs and bytes per layer; nothing is timed
-  lightseg-bench --profile out/sinet-clova-fp32.onnx     the same, counted again from the file
+  lightseg-bench --profile out/sinet-lightseg-fp32.onnx  the same, counted again from the file
 
 Times are of the runtime's call alone ("run"), in fresh pinned processes; load and first inference stand apart.
 """

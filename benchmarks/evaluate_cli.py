@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from lightseg.train.evaluate import Result
 
 EXAMPLES = """\
-  lightseg-evaluate sinet --data data/portrait_val                              default weights, in PyTorch
-  lightseg-evaluate sinet out/sinet-clova-fp32.tflite --data data/portrait_val  the file beside them, pair by pair
-  lightseg-evaluate sinet.clova sinet=mine.safetensors --data DIR --out scores  per-image table as CSV
+  lightseg-evaluate sinet --data data/portrait_val                                 default weights, in PyTorch
+  lightseg-evaluate sinet out/sinet-lightseg-fp32.tflite --data data/portrait_val  the file beside them, pair by pair
+  lightseg-evaluate sinet.clova sinet=mine.safetensors --data DIR --out scores     per-image table as CSV
   lightseg-evaluate c3net --data data/street_val --layout camvid --input-size 512x768
 """
 

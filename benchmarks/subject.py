@@ -18,7 +18,7 @@ class Subject:
     """
 
     label: str
-    """What is measured, without how it runs: "sinet-clova"."""
+    """What is measured, without how it runs: "sinet-lightseg"."""
     runtime: str
     """What the table calls the way it runs: "PyTorch eager", "onnx", "tflite"."""
     shape: tuple[int, ...]

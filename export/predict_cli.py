@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   lightseg-predict photo.jpg                            mask, cut-out and overlay beside you
   lightseg-predict *.jpg --model extremec3net --out masks
-  lightseg-predict photo.jpg --artifact sinet-clova-fp32.tflite
+  lightseg-predict photo.jpg --artifact sinet-lightseg-fp32.tflite
   lightseg-predict street.png --model c3net
 """
 

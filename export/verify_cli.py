@@ -10,7 +10,7 @@ from typing import Any
 from lightseg.cli import add_json, add_threads, command, emit_json, run
 
 EXAMPLES = """\
-  lightseg-verify sinet-clova-fp32.tflite               golden inputs and outputs that travel with the file
+  lightseg-verify sinet-lightseg-fp32.tflite            golden inputs and outputs that travel with the file
   lightseg-verify *.onnx --torch                        every probe against PyTorch float64
   lightseg-verify mine.onnx --torch --weights mine.safetensors
 exit status: 0 proven, 1 not equal or not usable, 2 wrong usage
