@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -55,9 +56,10 @@ class ProbeParity:
 
     @property
     def ok(self) -> bool:
-        """NaN compares false and so never passes."""
+        """NaN compares false and so never passes; infinity never, whatever is allowed."""
         near = self.max_error <= self.allowed and self.mean_error <= self.allowed_mean
-        return near and self.decided_flips == 0 and self.agreement >= self.agreement_needed
+        same = self.decided_flips == 0 and self.agreement >= self.agreement_needed
+        return math.isfinite(self.max_error) and near and same
 
     def __str__(self) -> str:
         if not np.isfinite(self.max_error):
@@ -102,7 +104,14 @@ class Parity:
         raise ParityError(f"{what} does not equal PyTorch: {self.worst}")
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "ok": self.ok, "relative_error": self.relative_error, "agreement": self.agreement}
+        rows = [asdict(p) for p in self.probes]
+        return {
+            **asdict(self),
+            "probes": rows,
+            "ok": self.ok,
+            "relative_error": self.relative_error,
+            "agreement": self.agreement,
+        }
 
 
 def measure(artifact: Artifact, runner: Runner, reference: Reference) -> Parity:
