@@ -166,6 +166,13 @@ def swap_the_classes(p: Patient) -> None:
     p.edit(operation, "weight", lambda w: np.flip(w, axis))
 
 
+def lose_the_second_division(p: Patient) -> None:
+    """By 255, of a file that normalises the pixels itself."""
+    first, _ = next(p.weights())
+    for parameter in ("weight", "bias"):
+        p.edit(first, parameter, lambda v: v * 255)
+
+
 def _reads_constant(p: Patient, operation: Any) -> bool:
     constants = {o.outputs[0].name for o in p.operations("const")}
     return any(operation.inputs[k].arguments[0].name in constants for k in ("x", "y"))
