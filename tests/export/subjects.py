@@ -46,14 +46,16 @@ def require(target: str) -> None:
 
 @cache
 def lively(name: str) -> SegmentationModel:
-    """A random model whose batch norms fit the probes, fed as the released weights are.
+    """A random model whose batch norms fit four images, fed as the released weights are.
 
     Plainly random networks die out: their logits are nearly those of the last bias, and a defect in front moves
     nothing. With statistics taken from real activations every layer matters, as in trained networks.
     """
     model = create_model(name, "random")
     model.weights = replace(model.weights, preprocess=model.spec.weights[0].preprocess)
-    images = np.concatenate([prepared(i, model.weights.preprocess) for i in probe_pack(*small_size(name)).values()])
+    pack = probe_pack(*small_size(name))
+    seen = [pack["photo"], pack["photo"][:, ::-1], pack["scene"], pack["noise"]]
+    images = np.concatenate([prepared(i, model.weights.preprocess) for i in seen])
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0
@@ -134,3 +136,9 @@ def op_nodes(graph: fx.GraphModule) -> Iterator[tuple[fx.Node, nn.Module]]:
 
 def failed_name(artifact: Artifact) -> str:
     return artifact.path.name + ".failed"
+
+
+@cache
+def plain(name: str) -> Reference:
+    """The model ``--weights random`` gives, at its small size; its record names the weights truly."""
+    return Reference(create_model(name, "random"), *small_size(name))

@@ -1,0 +1,160 @@
+"""Verification from the file alone, and against PyTorch: what is stale or damaged does not pass."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lightseg.errors import ParityError
+from lightseg.export import export, verify
+from lightseg.export.pipeline import Request
+from lightseg.export.reference import Reference
+from lightseg.weights import save_weights
+from lightseg.zoo import create_model
+from tests.export.conftest import Exported
+from tests.export.subjects import SLOW_WRITERS, lively, plain, reference, require, small_size
+from tests.export.targets_of import pairs, targets
+
+
+@pytest.mark.parametrize(("name", "target"), pairs(SLOW_WRITERS))
+def test_goldens_repeat(name: str, target: str, exported: Exported) -> None:
+    found = verify(exported(name, target).path)
+    assert found.parity is None and found.goldens
+    for golden in found.goldens:
+        assert 0 <= golden["max_error"] <= golden["allowed"] and golden["flips"] <= golden["ties"]
+    json.dumps(found.to_dict())
+
+
+@pytest.mark.parametrize("target", targets(SLOW_WRITERS))
+def test_against_pytorch(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require(target)
+    ref = plain("sinet")
+    artifact = export(ref.model, target, tmp_path, Request(input_size=ref.size), ref)
+    monkeypatch.setattr("lightseg.export.pipeline.Reference", lambda model, height, width: ref)
+    found = verify(artifact.path, torch=True)
+    assert found.parity is not None and found.parity.ok
+    assert len(found.parity.probes) == len(ref.probes)
+
+
+def test_weights_that_changed_without_a_word_are_caught_by_the_numbers(exported: Exported) -> None:
+    """The lively model's record names the random weights it was made from; PyTorch answers for those."""
+    with pytest.raises(ParityError, match="allowed"):
+        verify(exported("sinet", "onnx").path, torch=True)
+
+
+def test_stale_weights_are_told_by_their_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require("onnx")
+    old, new = tmp_path / "old.safetensors", tmp_path / "new.safetensors"
+    for path, seed in ((old, 1), (new, 2)):
+        model = create_model("sinet", "random", seed)
+        save_weights(path, model.spec, model.weights, model.net.state_dict())
+    model = create_model("sinet", old)
+    ref = Reference(model, *small_size("sinet"))
+    ref.__dict__["graph"] = _graph_with(model)
+    artifact = export(model, "onnx", tmp_path, Request(input_size=ref.size), ref)
+    monkeypatch.setattr("lightseg.export.pipeline.Reference", lambda *_: ref)
+    assert verify(artifact.path, torch=True, weights=str(old)).parity is not None
+    with pytest.raises(ParityError, match="stale") as caught:
+        verify(artifact.path, torch=True, weights=str(new))
+    assert "\n" not in str(caught.value)
+
+
+def _graph_with(model: Any) -> Any:
+    from lightseg.export.graph.capture import capture
+
+    return capture(model, *small_size("sinet"), model.spec.multiple)
+
+
+@pytest.fixture
+def alone(exported: Exported, tmp_path: Path) -> Callable[..., Path]:
+    """A copy without its sidecar: nothing but the goldens inside can tell that it was changed."""
+
+    def copy(name: str, target: str) -> Path:
+        artifact = exported(name, target)
+        return Path(shutil.copy(artifact.path, tmp_path))
+
+    return copy
+
+
+def _swap_rows(weight: Any) -> None:
+    weight[[0, 1]] = weight[[1, 0]]
+
+
+def _zero_one(weight: Any) -> None:
+    weight.reshape(-1)[np.abs(weight).argmax()] = 0
+
+
+def _nudge(weight: Any) -> None:
+    weight *= 1.05
+
+
+def _nan(weight: Any) -> None:
+    weight.reshape(-1)[0] = np.nan
+
+
+CHANGES = {"two filters swapped": _swap_rows, "largest weight zero": _zero_one, "5 % larger": _nudge, "NaN": _nan}
+
+
+@pytest.mark.parametrize("which", [0, -1], ids=["first layer", "last layer"])
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", ["sinet", "c3net"])
+def test_goldens_catch_a_changed_weight_in_onnx(name: str, change: str, which: int, alone: Callable[..., Path]) -> None:
+    onnx = pytest.importorskip("onnx")
+    path = alone(name, "onnx")
+    model = onnx.load(str(path))
+    big = [i for i in model.graph.initializer if len(i.dims) == 4 and i.dims[0] > 1]
+    weight = np.array(onnx.numpy_helper.to_array(big[which]))
+    CHANGES[change](weight)
+    big[which].CopyFrom(onnx.numpy_helper.from_array(weight, big[which].name))
+    path.write_bytes(model.SerializeToString())
+    _caught(path)
+
+
+@pytest.mark.parametrize("which", [0, -1], ids=["first layer", "last layer"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_goldens_catch_a_changed_weight_in_tflite(change: str, which: int, alone: Callable[..., Path]) -> None:
+    require("tflite")
+    from lightseg.export.writers.flatbuffer import pack, unpack
+
+    path = alone("sinet", "tflite")
+    model = unpack(path.read_bytes())
+    graph = model.subgraphs[0]
+    big = [
+        t
+        for t in graph.tensors
+        if t.shape is not None and len(t.shape) == 4 and model.buffers[t.buffer].data is not None
+    ]
+    tensor = [t for t in big if t.shape[0] > 1][which]
+    weight = np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.float32).reshape(tensor.shape).copy()
+    CHANGES[change](weight)
+    model.buffers[tensor.buffer].data = np.frombuffer(weight.tobytes(), np.uint8)
+    path.write_bytes(pack(model))
+    _caught(path)
+
+
+def _caught(path: Path) -> None:
+    with pytest.raises(ParityError, match="golden output") as caught:
+        verify(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("fact", ["largest", "mean"])
+def test_a_limit_that_is_no_number_passes_nothing(fact: str, exported: Exported, tmp_path: Path) -> None:
+    artifact = exported("sinet", "onnx")
+    path = Path(shutil.copy(artifact.path, tmp_path))
+    data = json.loads(artifact.sidecar.read_text(encoding="utf-8"))
+    data["golden"][0][fact] = float("nan")
+    path.with_name(path.name + ".json").write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(ParityError):
+        verify(path)
+
+
+def test_lively_and_plain_models_differ() -> None:
+    """What the tests above tell apart."""
+    assert reference("sinet").model is lively("sinet") and plain("sinet").model is not lively("sinet")
