@@ -14,6 +14,7 @@ EXAMPLES = """\
   lightseg-export --model sinet.clova,extremec3net --to onnx,tflite --out artifacts
   lightseg-export --model sinet --to tflite --preprocess baked --output mask     uint8 photo in, mask out
   lightseg-export --model c3net --to onnx --dynamic
+  lightseg-export --model sinet --to coreml --precision fp16                     an .mlpackage, proven without a Mac
   lightseg-export --list                                                         what this machine can do
 """
 
