@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import torch
 
 from lightseg.errors import BadInput, ParityError, Unsupported
 from lightseg.export import export, verify
-from lightseg.export.artifact import Artifact, read_artifact
+from lightseg.export.artifact import read_artifact
 from lightseg.export.mil.interpreter import read_program
 from lightseg.export.parity import measure
 from lightseg.export.pipeline import load
@@ -26,7 +25,14 @@ from lightseg.export.targets.coreml import COREML
 from lightseg.export.writers.mil import write_mil
 from lightseg.zoo import MODELS, create_model
 from tests.export.conftest import Exported
-from tests.export.mil_faults import FAULTS, Patient, lose_a_bias, lose_the_second_division, swap_red_and_blue
+from tests.export.mil_faults import (
+    FAULTS,
+    Patient,
+    lose_a_bias,
+    lose_the_second_division,
+    swap_red_and_blue,
+    without_sidecar,
+)
 from tests.export.subjects import double, images, lively, reference, relative, require
 
 PRECISIONS = COREML.precisions
@@ -88,15 +94,9 @@ def test_float16_stores_float16(exported: Exported) -> None:
     assert sizes[1] < 0.6 * sizes[0]
 
 
-def _without_sidecar(artifact: Artifact, folder: Path) -> Path:
-    path = folder / artifact.path.name
-    shutil.copytree(artifact.path, path)
-    return path
-
-
 def test_the_record_travels_inside(exported: Exported, tmp_path: Path) -> None:
     artifact = exported("sinet", "coreml")
-    inside = read_artifact(_without_sidecar(artifact, tmp_path))
+    inside = read_artifact(without_sidecar(artifact, tmp_path))
     assert inside.weights == artifact.weights and inside.tolerance == artifact.tolerance
     assert [g.probe for g in inside.golden] == ["photo", "scene"]
     assert all(g["flips"] == 0 for g in verify(inside.path).goldens)
@@ -106,7 +106,7 @@ def test_the_record_travels_inside(exported: Exported, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "precision"), [("sinet", "fp32"), ("sinet", "fp16")])
 def test_a_seeded_defect_is_caught(name: str, precision: str, fault: str, exported: Exported, tmp_path: Path) -> None:
     """By the goldens that travel inside, without PyTorch's answers, and by the comparison with them."""
-    path = _without_sidecar(exported(name, "coreml", precision=precision), tmp_path)
+    path = without_sidecar(exported(name, "coreml", precision=precision), tmp_path)
     patient = Patient(path)
     FAULTS[fault](patient)
     patient.save()
@@ -121,7 +121,7 @@ def test_a_defect_of_the_preprocessing_is_caught(
     fault: Callable[[Patient], None], exported: Exported, tmp_path: Path
 ) -> None:
     """The first bias of such a file is the mean."""
-    path = _without_sidecar(
+    path = without_sidecar(
         exported("sinet", "coreml", output="probability", preprocess="baked", precision="fp16"), tmp_path
     )
     patient = Patient(path)
@@ -132,7 +132,7 @@ def test_a_defect_of_the_preprocessing_is_caught(
 
 
 def test_images_in_another_order_are_refused(exported: Exported, tmp_path: Path) -> None:
-    path = _without_sidecar(exported("sinet", "coreml", output="mask", preprocess="baked"), tmp_path)
+    path = without_sidecar(exported("sinet", "coreml", output="mask", preprocess="baked"), tmp_path)
     patient = Patient(path)
     image = patient.package.model.description.input[0].type.imageType
     image.colorSpace = image.BGR
@@ -142,7 +142,7 @@ def test_images_in_another_order_are_refused(exported: Exported, tmp_path: Path)
 
 
 def test_float16_that_overflows_fails_with_the_reason(exported: Exported, tmp_path: Path) -> None:
-    path = _without_sidecar(exported("sinet", "coreml", precision="fp16"), tmp_path)
+    path = without_sidecar(exported("sinet", "coreml", precision="fp16"), tmp_path)
     patient = Patient(path)
     operation, _ = next(patient.weights())
     patient.edit(operation, "weight", lambda w: np.full_like(w, 65504))
@@ -155,7 +155,7 @@ def test_float16_that_overflows_fails_with_the_reason(exported: Exported, tmp_pa
 
 def test_the_sidecar_knows_its_folder(exported: Exported, tmp_path: Path) -> None:
     artifact = exported("sinet", "coreml")
-    path = _without_sidecar(artifact, tmp_path)
+    path = without_sidecar(artifact, tmp_path)
     shutil.copy(artifact.sidecar, tmp_path)
     assert verify(path).goldens
     (path / "note.txt").write_text("added later")
@@ -176,92 +176,6 @@ def test_a_failed_export_is_kept_under_another_name(tmp_path: Path, monkeypatch:
     assert {p.name for p in tmp_path.iterdir()} == {
         good.path.name, good.sidecar.name, failed.name, failed.name + ".json"
     }  # fmt: skip
-
-
-def _manifest(path: Path, change: Any) -> None:
-    data = json.loads((path / "Manifest.json").read_text())
-    change(data)
-    (path / "Manifest.json").write_text(json.dumps(data))
-
-
-def _outside(manifest: Any) -> None:
-    for item in manifest["itemInfoEntries"].values():
-        item["path"] = "../../etc/passwd"
-
-
-DAMAGES: dict[str, Any] = {
-    "no manifest": lambda p: (p / "Manifest.json").unlink(),
-    "manifest is no JSON": lambda p: (p / "Manifest.json").write_text("{"),
-    "manifest is a list": lambda p: (p / "Manifest.json").write_text("[]"),
-    "no root": lambda p: _manifest(p, lambda m: m.pop("rootModelIdentifier")),
-    "points outside": lambda p: _manifest(p, _outside),
-    "no model": lambda p: (p / "Data/com.apple.CoreML/model.mlmodel").unlink(),
-    "model cut off": lambda p: _cut(p / "Data/com.apple.CoreML/model.mlmodel", 1000),
-    "model empty": lambda p: _cut(p / "Data/com.apple.CoreML/model.mlmodel", 0),
-    "no weights": lambda p: (p / "Data/com.apple.CoreML/weights/weight.bin").unlink(),
-    "weights cut off": lambda p: _cut(p / "Data/com.apple.CoreML/weights/weight.bin", 500),
-    "empty folder": lambda p: _emptied(p),
-}
-
-
-def _emptied(path: Path) -> None:
-    shutil.rmtree(path)
-    path.mkdir()
-
-
-def _cut(path: Path, size: int) -> None:
-    path.write_bytes(path.read_bytes()[:size])
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_package_is_one_clear_line(damage: str, exported: Exported, tmp_path: Path) -> None:
-    path = _without_sidecar(exported("sinet", "coreml"), tmp_path)
-    DAMAGES[damage](path)
-    with pytest.raises(BadInput) as caught:
-        verify(path)
-    assert "\n" not in str(caught.value) and str(path) in str(caught.value)
-
-
-def test_a_file_is_no_package(tmp_path: Path) -> None:
-    (tmp_path / "a.mlpackage").write_text("")
-    with pytest.raises(BadInput, match="is not a folder, which coreml artifacts are"):
-        verify(tmp_path / "a.mlpackage")
-
-
-def _rename(p: Patient) -> None:
-    p.operations("prelu")[0].type = "gelu"
-
-
-def _unknown_parameter(p: Patient) -> None:
-    operation = p.operations("conv")[0]
-    operation.inputs["sparsity"].CopyFrom(operation.inputs["groups"])
-
-
-def _undefined(p: Patient) -> None:
-    p.operations("prelu")[0].inputs["x"].arguments[0].name = "nowhere"
-
-
-def _another_shape(p: Patient) -> None:
-    p.operations("prelu")[0].outputs[0].type.tensorType.dimensions[1].constant.size += 1
-
-
-UNREADABLE: dict[str, tuple[Any, type[Exception], str]] = {
-    "operation": (_rename, Unsupported, r"the operation gelu .* is outside what the reference interpreter runs"),
-    "parameter": (_unknown_parameter, Unsupported, "parameter sparsity is outside"),
-    "name": (_undefined, BadInput, "uses nowhere before it exists"),
-    "shape": (_another_shape, BadInput, "declared is"),
-}
-
-
-@pytest.mark.parametrize("kind", UNREADABLE)
-def test_what_the_interpreter_does_not_know_it_refuses(kind: str, exported: Exported, tmp_path: Path) -> None:
-    change, error, said = UNREADABLE[kind]
-    path = _without_sidecar(exported("sinet", "coreml"), tmp_path)
-    patient = Patient(path)
-    change(patient)
-    patient.save()
-    with pytest.raises(error, match=said):
-        verify(path)
 
 
 def test_another_size_is_refused(exported: Exported) -> None:
