@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,23 @@ class Program:
         Errors: `BadInput` where a shape is not the declared one; `Unsupported` for a parameter nobody knows.
         """
         values: dict[str, Value] = {**self.constants, self.input: x.to(dtype)}
-        for step in self.steps:
+        for step, done in zip(self.steps, self._done):
             values[step.output] = self._step(step, values, dtype, rounding)
+            for name in done:
+                del values[name]
         result = values[self.output]
         assert isinstance(result, Tensor)
         return result
+
+    @cached_property
+    def _done(self) -> list[set[str]]:
+        """Per step the values nobody reads afterwards: at full size they would fill gigabytes."""
+        read, done = {self.output}, []
+        for step in reversed(self.steps):
+            names = {step.output} | {v for vs in step.inputs.values() for v in vs if isinstance(v, str)}
+            done.append(names - read)
+            read |= names
+        return done[::-1]
 
     def _step(self, step: Step, values: dict[str, Value], dtype: torch.dtype, rounding: bool) -> Tensor:
         named = {k: [values[v] if isinstance(v, str) else v.value for v in vs] for k, vs in step.inputs.items()}
