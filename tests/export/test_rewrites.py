@@ -60,7 +60,7 @@ def test_each_rewrite_alone_leaves_the_network_the_same_function(name: str, rule
 
 @cache
 def changes() -> Counter[str]:
-    """How often each rewrite applies to the networks; a head behind one of them gives a 1×1 convolution behind another."""
+    """How often each rewrite applies to the networks; a head makes one 1×1 convolution follow another."""
     found = Counter[str]()
     for name, output in [*((n, OUTPUTS[0]) for n in MODELS), ("sinet", "mask")]:
         graph = graph_of(name)
