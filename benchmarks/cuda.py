@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightseg.errors import Unsupported
+from lightseg.export.runner import Runner
 from lightseg.zoo import SegmentationModel
 
 
@@ -21,7 +22,7 @@ def require_cuda() -> None:
         )
 
 
-class CudaRunner:
+class CudaRunner(Runner):
     """A `Runner` whose ``run`` returns when the GPU is done; copies to and from the GPU are outside it."""
 
     def __init__(self, model: SegmentationModel, shape: tuple[int, ...]) -> None:
@@ -57,8 +58,3 @@ class CudaRunner:
     def fetch(self) -> NDArray[Any]:
         assert self.output is not None
         return self.output.cpu().numpy()
-
-    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
-        self.feed(x)
-        self.run()
-        return self.fetch()

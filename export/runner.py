@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lightseg.errors import BadInput
 
 
 class Runner(Protocol):
@@ -28,10 +31,19 @@ class Runner(Protocol):
     def fetch(self) -> NDArray[Any]:
         """The last output, N×C×H'×W'."""
 
-    def __call__(self, x: NDArray[Any]) -> NDArray[Any]: ...
+    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
+        self.feed(x)
+        self.run()
+        return self.fetch()
 
 
-class TorchRunner:
+def wrong_size(takes: Sequence[int | str], given: Sequence[int]) -> BadInput:
+    """The error of an image in another size than the artifact's."""
+    want, got = ("x".join(map(str, shape)) for shape in (takes, given))
+    return BadInput(f"this artifact takes {want}, not {got}; export another size")
+
+
+class TorchRunner(Runner):
     """PyTorch eager on the CPU."""
 
     def __init__(self, model: Any, threads: int = 1, double: bool = False) -> None:
@@ -60,11 +72,6 @@ class TorchRunner:
     def fetch(self) -> NDArray[Any]:
         result: NDArray[Any] = self._y.numpy()
         return result
-
-    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
-        self.feed(x)
-        self.run()
-        return self.fetch()
 
 
 def torch_runner(model: Any, threads: int = 1, double: bool = False) -> Runner:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lightseg.errors import BadInput
 from lightseg.export.artifact import METADATA_NAME
-from lightseg.export.runner import Runner
+from lightseg.export.runner import Runner, wrong_size
 from lightseg.export.targets.target import Plan, Target
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def convert(plan: Plan, path: Path) -> None:
     write_mil(plan.graph, plan.input_shape, plan.output, path, half=plan.precision == "fp16")
 
 
-class InterpretedRunner:
+class InterpretedRunner(Runner):
     """The saved package, executed operation by operation in PyTorch: right about the program, silent about hardware."""
 
     def __init__(self, path: Path, threads: int) -> None:
@@ -49,7 +49,7 @@ class InterpretedRunner:
 
     def feed(self, x: NDArray[Any]) -> None:
         if tuple(x.shape) != self._program.input_shape:
-            raise _wrong_size(self._program.input_shape, x)
+            raise wrong_size(self._program.input_shape, x.shape)
         native = np.ascontiguousarray(x, np.uint8 if self._program.takes_images else np.float32)
         self._x = self._torch.from_numpy(native)
 
@@ -61,13 +61,8 @@ class InterpretedRunner:
         result: NDArray[Any] = self._y.numpy()
         return result
 
-    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
-        self.feed(x)
-        self.run()
-        return self.fetch()
 
-
-class AppleRunner:
+class AppleRunner(Runner):
     """Apple's runtime on the compute units it chooses; exists on macOS alone."""
 
     def __init__(self, path: Path, threads: int) -> None:
@@ -94,7 +89,7 @@ class AppleRunner:
         from PIL import Image
 
         if tuple(x.shape) != self._shape:
-            raise _wrong_size(self._shape, x)
+            raise wrong_size(self._shape, x.shape)
         pixels = x[0].transpose(1, 2, 0)
         self._x = Image.fromarray(pixels.astype(np.uint8)) if self._image else np.ascontiguousarray(x, np.float32)
 
@@ -103,16 +98,6 @@ class AppleRunner:
 
     def fetch(self) -> NDArray[Any]:
         return self._y
-
-    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
-        self.feed(x)
-        self.run()
-        return self.fetch()
-
-
-def _wrong_size(shape: tuple[int, ...], x: NDArray[Any]) -> BadInput:
-    takes, given = ("x".join(map(str, s)) for s in (shape, x.shape))
-    return BadInput(f"this artifact takes {takes}, not {given}; export another size")
 
 
 def load(path: Path, threads: int) -> Runner:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lightseg.errors import BadInput
 from lightseg.export.artifact import METADATA_NAME
-from lightseg.export.runner import Runner
+from lightseg.export.runner import Runner, wrong_size
 from lightseg.export.targets.target import Plan, Target
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def convert(plan: Plan, path: Path) -> None:
     path.write_bytes(write_onnx(plan.graph, in_shape, out_shape, "image", plan.output))
 
 
-class OnnxRunner:
+class OnnxRunner(Runner):
     """ONNX Runtime on the CPU, with inputs and outputs bound to buffers that live as long as the shape."""
 
     def __init__(self, path: Path, threads: int) -> None:
@@ -62,8 +62,7 @@ class OnnxRunner:
             else np.ascontiguousarray(x, np.float32)
         )
         if any(isinstance(want, int) and want != got for want, got in zip(self._input.shape, native.shape)):
-            takes, given = "x".join(map(str, self._input.shape)), "x".join(map(str, native.shape))
-            raise BadInput(f"this artifact takes {takes}, not {given}; export another size")
+            raise wrong_size(self._input.shape, native.shape)
         if self._x is None or list(self._x.shape()) != list(native.shape):
             self._x = self._ort.OrtValue.ortvalue_from_numpy(native.copy())
             self._binding.bind_ortvalue_input(self._input.name, self._x)
@@ -77,11 +76,6 @@ class OnnxRunner:
     def fetch(self) -> NDArray[Any]:
         result: NDArray[Any] = self._binding.get_outputs()[0].numpy()
         return result
-
-    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
-        self.feed(x)
-        self.run()
-        return self.fetch()
 
 
 def load(path: Path, threads: int) -> Runner:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lightseg.errors import BadInput
 from lightseg.export.artifact import METADATA_NAME
-from lightseg.export.runner import Runner
+from lightseg.export.runner import Runner, wrong_size
 from lightseg.export.targets.target import Plan, Target
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def convert(plan: Plan, path: Path) -> None:
     path.write_bytes(write_tflite(plan.graph, plan.file_input_shape, "image", plan.output))
 
 
-class LiteRtRunner:
+class LiteRtRunner(Runner):
     """LiteRT's interpreter; the default delegate is XNNPACK."""
 
     def __init__(self, path: Path, threads: int) -> None:
@@ -51,9 +51,7 @@ class LiteRtRunner:
         native = np.ascontiguousarray(x.transpose(0, 2, 3, 1), self._input["dtype"])
         if tuple(native.shape) != tuple(self._input["shape"]):
             n, h, w, c = self._input["shape"]
-            raise BadInput(
-                f"this artifact takes {n}x{c}x{h}x{w}, not {'x'.join(map(str, x.shape))}; export another size"
-            )
+            raise wrong_size((n, c, h, w), x.shape)
         self._interpreter.set_tensor(self._input["index"], native)
 
     def run(self) -> None:
@@ -62,11 +60,6 @@ class LiteRtRunner:
     def fetch(self) -> NDArray[Any]:
         result: NDArray[Any] = self._interpreter.get_tensor(self._output["index"]).transpose(0, 3, 1, 2)
         return result
-
-    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
-        self.feed(x)
-        self.run()
-        return self.fetch()
 
 
 def load(path: Path, threads: int) -> Runner:
