@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from lightseg.cli import add_json, add_model, command, emit_json, model_names, run, size
@@ -41,17 +41,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(args: argparse.Namespace) -> int:
     if args.list:
         return _list(args)
-    from lightseg.errors import BadInput, ParityError
+    from lightseg.errors import BadInput, LightsegError
 
     if not args.model or not args.to:
         raise BadInput("say what to export: --model NAME --to TARGET, for instance --model sinet --to tflite")
     records, failures = [], []
-    for name in model_names(args.model, ""):
-        for job in _jobs(args, name):
-            try:
-                records.append(job())
-            except ParityError as error:
-                failures.append(str(error))
+    for job in _jobs(args):
+        try:
+            records.append(job())
+        except LightsegError as error:
+            failures.append(str(error))
     if records:
         _show(records, quiet=args.json == "-")
     emit_json(args.json, [r.to_dict() | {"path": str(r.path)} for r in records])
@@ -60,8 +59,8 @@ def _main(args: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def _jobs(args: argparse.Namespace, name: str) -> list[Any]:
-    """One call per target; all checks that need no work are made before the first of them."""
+def _jobs(args: argparse.Namespace) -> Iterator[Callable[[], Any]]:
+    """One call per model and target; everything that can be refused without work is refused before the first."""
     from functools import partial
 
     from lightseg.export.pipeline import Request, export
@@ -69,14 +68,17 @@ def _jobs(args: argparse.Namespace, name: str) -> list[Any]:
     from lightseg.export.targets import find_target
     from lightseg.zoo import create_model
 
-    model = create_model(name, args.weights)
     request = Request(args.precision, args.input_size, args.output, args.preprocess, args.dynamic)
+    models = [create_model(name, args.weights) for name in model_names(args.model, "")]
     targets = _targets(args.to, request)
-    for target in targets:
-        request.check(model, find_target(target))
-    _say(args, f"{model.name}: {model.weights.origin} ({model.weights.licence.split(',')[0]})")
-    reference = Reference(model, *request.size(model))
-    return [partial(export, model, target, args.out, request, reference) for target in targets]
+    for model in models:
+        for target in targets:
+            request.check(model, find_target(target))
+    for model in models:
+        _say(args, f"{model.name}: {model.weights.origin} ({model.weights.licence.split(',')[0]})")
+        reference = Reference(model, *request.size(model))
+        for target in targets:
+            yield partial(export, model, target, args.out, request, reference)
 
 
 def _targets(text: str, request: Any) -> list[str]:

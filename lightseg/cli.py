@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +22,9 @@ def run(parser: argparse.ArgumentParser, main: Main, argv: Sequence[str] | None 
     """Parse, run, and turn a `LightsegError` or a missing extra into one line on standard error and exit code 1."""
     args = parser.parse_args(argv)
     try:
-        return main(args) or 0
+        code = main(args) or 0
+        sys.stdout.flush()
+        return code
     except LightsegError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
@@ -34,6 +37,10 @@ def run(parser: argparse.ArgumentParser, main: Main, argv: Sequence[str] | None 
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted; nothing is half-written", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough. What Python would flush at exit goes nowhere instead of failing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def command(prog: str, description: str, examples: str) -> argparse.ArgumentParser:

@@ -100,6 +100,17 @@ def test_wrong_words_are_one_line_and_1(what: str, tmp_path: Path, capsys: pytes
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "argv", [["--model", "sinet,sinett", "--to", "onnx"], ["--model", "sinet", "--to", "onnx,onx"]]
+)
+def test_nothing_is_written_before_every_name_is_known(
+    argv: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    require("onnx")
+    assert cli.main([*argv, "--weights", "random", "--input-size", SIZE, "--out", str(tmp_path)]) == 1
+    assert "did you mean" in one_line(capsys) and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("argv", [["--input-size", "224"], ["--input-size", "0x32"], ["--colour", "red"], ["extra"]])
 @pytest.mark.parametrize("main", [cli.main, verify_cli.main])
 def test_usage_is_2(main: Any, argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,19 @@ def test_interrupted(parser: argparse.ArgumentParser) -> None:
         raise KeyboardInterrupt
 
     assert run(parser, interrupt, []) == 130
+
+
+def test_a_reader_that_left_is_no_error() -> None:
+    script = (
+        "import argparse, sys; from lightseg.cli import run\n"
+        "sys.exit(run(argparse.ArgumentParser(), lambda args: print('x' * 1_000_000), []))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout and process.stderr
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(), said) == (141, b"")
 
 
 @pytest.mark.parametrize(("text", "expected"), [("224x224", (224, 224)), ("512X1024", (512, 1024))])
