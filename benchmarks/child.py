@@ -22,9 +22,9 @@ import random
 import sys
 from collections.abc import Callable
 from time import perf_counter_ns, process_time_ns
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from lightseg.benchmarks.latency import Protocol, is_settled
+from lightseg.benchmarks import latency
 from lightseg.benchmarks.subject import Subject
 
 if TYPE_CHECKING:
@@ -36,17 +36,31 @@ REFERENCES = 4
 """Inputs whose first output is kept to audit later ones; all of them would fill the memory of the larger networks."""
 
 
+Handler = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class Answers(Protocol):
+    """Something with an answer to each kind of request, by the request's key ``do``."""
+
+    @property
+    def requests(self) -> dict[str, Handler]: ...
+
+
 class Session:
     """The state between requests: one subject made ready, its inputs and its reference outputs."""
 
     runner: Runner
     inputs: list[NDArray[Any]]
     references: list[NDArray[Any]]
-    protocol: Protocol
+    protocol: latency.Protocol
+
+    @property
+    def requests(self) -> dict[str, Handler]:
+        return {"open": self.open, "warm_up": self.warm_up, "sample": self.sample, "close": self.close}
 
     def open(self, request: dict[str, Any]) -> dict[str, Any]:
         pinned = pin(request["cores"])
-        self.protocol = Protocol(**request["protocol"])
+        self.protocol = latency.Protocol(**request["protocol"])
         subject = Subject.from_dict(request["subject"])
         begin = perf_counter_ns()
         from lightseg.benchmarks.opening import opener, subject_inputs  # here, to be pinned and timed
@@ -75,14 +89,14 @@ class Session:
         protocol, runs = self.protocol, 0
         medians: list[float] = []
         end = perf_counter_ns() + int(protocol.warmup_seconds * 1e9)
-        while not is_settled(medians, protocol.settled) and perf_counter_ns() < end:
+        while not latency.is_settled(medians, protocol.settled) and perf_counter_ns() < end:
             window: list[int] = []
             begin = perf_counter_ns()
             while len(window) < protocol.window_samples or perf_counter_ns() - begin < protocol.window_seconds * 1e9:
                 window.append(self._timed(runs))
                 runs += 1
             medians.append(sorted(window)[len(window) // 2])
-        return {"settled": is_settled(medians, protocol.settled), "runs": runs, "window_medians_ns": medians}
+        return {"settled": latency.is_settled(medians, protocol.settled), "runs": runs, "window_medians_ns": medians}
 
     def sample(self, request: dict[str, Any]) -> dict[str, Any]:
         count, duration, rotate = request["samples"], int(request["seconds"] * 1e9), request.get("rotate", True)
@@ -192,14 +206,13 @@ def peak_memory() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def answer(session: Session, line: str) -> dict[str, Any]:
+def answer(session: Answers, line: str) -> dict[str, Any]:
     """The answer to one request; any exception becomes its ``error`` line."""
     from lightseg.errors import LightsegError
 
-    requests = {"open": session.open, "warm_up": session.warm_up, "sample": session.sample, "close": session.close}
     try:
         request = json.loads(line)
-        return requests[request["do"]](request)
+        return session.requests[request["do"]](request)
     except LightsegError as error:
         return {"error": str(error)}
     except Exception as error:  # whatever a runtime raises, the parent must hear it in one line
@@ -213,8 +226,8 @@ def claim_stdout() -> IO[str]:
     return answers
 
 
-def serve(requests: IO[str], answers: IO[str]) -> None:
-    session = Session()
+def serve(requests: IO[str], answers: IO[str], session: Answers | None = None) -> None:
+    session = session or Session()
     for line in requests:
         answers.write(json.dumps(answer(session, line)) + "\n")
         answers.flush()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightseg import cli
+from lightseg.benchmarks.options import parser
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,16 +20,6 @@ if TYPE_CHECKING:
     from lightseg.benchmarks.report import Report
     from lightseg.benchmarks.subject import Subject
 
-EXAMPLES = """\
-  lightseg-bench out/sinet-lightseg-fp32.tflite          an artifact, with PyTorch eager beside it
-  lightseg-bench --model all --to onnx,tflite --quick    export all five, measure everything, one process per row
-  lightseg-bench --model sinet --threads 2 --json r.json raw samples and environment in a file
-  lightseg-bench a.tflite --against b.tflite             which is faster, beyond this machine's noise
-  lightseg-bench --model sinet --profile                 params, MACs and bytes per layer; nothing is timed
-  lightseg-bench --profile out/sinet-lightseg-fp32.onnx  the same, counted again from the file
-
-Times are of the runtime's call alone ("run"), in fresh pinned processes; load and first inference stand apart.
-"""
 WIDTH = 160
 """Columns of the tables where nobody's terminal says how wide it is."""
 
@@ -37,62 +28,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.run(parser(), run, argv)
 
 
-def parser() -> argparse.ArgumentParser:
-    p = cli.command("lightseg-bench", "Measure artifacts and models, or count what they cost.", EXAMPLES)
-    p.add_argument("artifact", nargs="*", type=Path, metavar="ARTIFACT", help="files written by lightseg-export")
-    cli.add_model(p, many=True)
-    p.add_argument("--to", metavar="TARGET[,…]", help="with --model: export first, measure the files too; or all")
-    p.add_argument("--precision", default="fp32", help="of what --to exports (default fp32)")
-    p.add_argument("--out", type=Path, metavar="DIR", help="where --to keeps its artifacts (default: nowhere)")
-    p.add_argument("--input-size", type=cli.size, metavar="HxW", help="with --model (default: the published size)")
-    p.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default cpu; cuda runs PyTorch eager only")
-    cli.add_threads(p)
-    p.add_argument(
-        "--cores", type=core_list, metavar="N[,…]", help="pin to these (default: the quietest, one a thread)"
-    )
-    p.add_argument("--quick", action="store_true", help="200 samples and 2 s in one process, not 500 and 5 s in three")
-    p.add_argument("--samples", type=cli.positive, metavar="N", help="at least this many timed runs in every process")
-    p.add_argument("--seconds", type=seconds, metavar="S", help="and at least this long")
-    p.add_argument(
-        "--processes", type=cli.positive, metavar="N", help="fresh processes per row, or restarts of a comparison"
-    )
-    p.add_argument(
-        "--images", type=Path, metavar="DIR", help="photographs to rotate through (default: the packaged one)"
-    )
-    p.add_argument("--peers", metavar="FILE[,…]", help="other people's .tflite files, measured in the same run")
-    p.add_argument("--against", metavar="WHAT", help="compare with an artifact, a peer's file or a model, taking turns")
-    p.add_argument("--profile", action="store_true", help="count params, MACs and bytes per layer; time nothing")
-    cli.add_json(p)
-    return p
-
-
-def seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 3600:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 3600 seconds")
-    return value
-
-
-def core_list(text: str) -> list[int]:
-    if not all(part.isdigit() for part in text.split(",")):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of core numbers, for instance 0,1")
-    return sorted({int(part) for part in text.split(",")})
-
-
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    if not args.artifact and not args.model and not args.peers:
-        parser().error("nothing to measure; name an artifact file, or a model with --model sinet")
-    if args.to and not args.model:
-        parser().error("--to exports a model; name it with --model")
+    check(args)
     to_file = not (sys.stderr if args.json == "-" else sys.stdout).isatty()
     console = Console(stderr=args.json == "-", width=WIDTH if to_file else None)
+    if args.setup:
+        from lightseg.benchmarks.counting_mode import set_up
+
+        cli.emit_json(args.json, set_up(announce))
+        return 0
     if args.profile:
         from lightseg.benchmarks.profile import profile
 
         cli.emit_json(args.json, profile(args.artifact, models(args), args.input_size, console))
         return 0
+    if counts_only(args):
+        with exported(args) as artifacts:
+            return counted(args, artifacts, console)
     if args.device == "cuda":
         from lightseg.benchmarks.cuda import require_cuda
 
@@ -100,6 +54,27 @@ def run(args: argparse.Namespace) -> int:
     with exported(args) as artifacts:
         report = measured(args, subjects(args, artifacts))
     return finish(args, report, console)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Exit with status 2 for options that do not go together."""
+    error = parser().error
+    if args.setup and args.device != "arm64":
+        error("--setup belongs to --device arm64")
+    if args.setup:
+        return
+    if not (args.artifact or args.model or args.peers):
+        error("nothing to measure; name an artifact file, or a model with --model sinet")
+    if args.to and not args.model:
+        error("--to exports a model; name it with --model")
+    if counts_only(args) and not (args.artifact or args.to or args.peers):
+        error("counts are of files; name an .onnx or .tflite file, or add --to tflite to --model")
+    if counts_only(args) and (args.threads != 1 or args.against):
+        error("instructions are counted on one thread, file by file; leave --threads and --against out")
+
+
+def counts_only(args: argparse.Namespace) -> bool:
+    return bool(args.counters or args.budget or args.write_budget or args.device == "arm64")
 
 
 def models(args: argparse.Namespace) -> list[str]:
@@ -127,8 +102,8 @@ def subjects(args: argparse.Namespace, artifacts: Sequence[Path]) -> list[Subjec
     from lightseg.benchmarks.selection import artifact_subjects, eager_subject, grouped
 
     eager = [eager_subject(name, args.weights, args.input_size, args.device) for name in models(args)]
-    peers = [peer_subject(Path(name)) for name in args.peers.split(",")] if args.peers else []
-    return grouped(eager, artifact_subjects(artifacts, args.device, args.weights), peers)
+    others = [peer_subject(path) for path in peers(args)]
+    return grouped(eager, artifact_subjects(artifacts, args.device, args.weights), others)
 
 
 def measured(args: argparse.Namespace, todo: Sequence[Subject]) -> Report:
@@ -143,6 +118,28 @@ def measured(args: argparse.Namespace, todo: Sequence[Subject]) -> Report:
     files = [subject for subject in todo if subject.path is not None]
     other = other_side(args.against, args.device)
     return against(files or todo, other, protocol(args), cores(args), images, save_to, announce)
+
+
+def counted(args: argparse.Namespace, artifacts: Sequence[Path], console: Console) -> int:
+    """Exact counts, held against a budget or written into one; or the emulated processor. Exit code 1 on a problem."""
+    from lightseg.benchmarks import counting_mode
+
+    files = [*artifacts, *peers(args)]
+    if args.counters or args.budget or args.write_budget:
+        data, problems = counting_mode.count(
+            files, args.device, args.budget, args.write_budget, console, announce
+        )
+        problems = [f"over budget: {line}" for line in problems]
+    else:
+        data, problems = counting_mode.emulated(files, console, announce)
+    cli.emit_json(args.json, data)
+    for line in problems:
+        print(f"lightseg-bench: {line}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def peers(args: argparse.Namespace) -> list[Path]:
+    return [Path(name) for name in args.peers.split(",")] if args.peers else []
 
 
 def protocol(args: argparse.Namespace) -> Protocol:

@@ -15,6 +15,7 @@ EXAMPLES = """\
   lightseg-export --model sinet --to tflite --preprocess baked --output mask     uint8 photo in, mask out
   lightseg-export --model c3net --to onnx --dynamic
   lightseg-export --model sinet --to coreml --precision fp16                     an .mlpackage, proven without a Mac
+  lightseg-export --model sinet --to tflite,onnx --explain                       what each rewrite changes; no file
   lightseg-export --list                                                         what this machine can do
 """
 
@@ -29,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--preprocess", default="none", help="none (default) or baked: the file takes uint8 RGB images")
     p.add_argument("--dynamic", action="store_true", help="leave batch and image size open (onnx)")
     p.add_argument("--out", default=".", metavar="DIR", help="folder for the files, default here")
+    p.add_argument("--explain", action="store_true", help="write nothing; show what each rewrite changes for a target")
     p.add_argument("--list", action="store_true", help="what can be converted and run on this machine, and why not")
     add_json(p)
     return p
@@ -45,6 +47,8 @@ def _main(args: argparse.Namespace) -> int:
 
     if not args.model or not args.to:
         raise BadInput("say what to export: --model NAME --to TARGET, for instance --model sinet --to tflite")
+    if args.explain:
+        return _explain(args)
     records, failures = [], []
     for job in _jobs(args):
         try:
@@ -79,6 +83,26 @@ def _jobs(args: argparse.Namespace) -> Iterator[Callable[[], Any]]:
         reference = Reference(model, *request.size(model))
         for target in targets:
             yield partial(export, model, target, args.out, request, reference)
+
+
+def _explain(args: argparse.Namespace) -> int:
+    """Every model for every target; ``all`` means every target there is, since nothing is written or run."""
+    from rich.console import Console
+
+    from lightseg.export.explain import explain, table
+    from lightseg.export.pipeline import Request
+    from lightseg.export.targets import TARGETS
+    from lightseg.zoo import create_model
+
+    request = Request(args.precision, args.input_size, args.output, args.preprocess, args.dynamic)
+    targets = list(TARGETS) if args.to == "all" else _targets(args.to, request)
+    models = [create_model(name, args.weights) for name in model_names(args.model, "")]
+    found = [explanation for model in models for explanation in explain(model, targets, request)]
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    for explanation in found if args.json != "-" else []:
+        console.print(table(explanation), "")
+    emit_json(args.json, [explanation.to_dict() for explanation in found])
+    return 0
 
 
 def _targets(text: str, request: Any) -> list[str]:

@@ -37,7 +37,13 @@ class Request:
     dynamic: bool = False
 
     def check(self, model: SegmentationModel, target: Target) -> None:
-        """Errors: `UnknownName`, `Unsupported`, `BadInput` for an impossible size, `MissingExtra`."""
+        """Errors: those of `check_words`, and `MissingExtra`."""
+        self.check_words(model, target)
+        target.require(target.convert_needs, "writing")
+        target.require(target.load_needs, "proving")
+
+    def check_words(self, model: SegmentationModel, target: Target) -> None:
+        """Errors: `UnknownName`, `Unsupported`, `BadInput` for an impossible size."""
         if self.precision not in TOLERANCE:
             raise UnknownName("precision", self.precision, TOLERANCE)
         if self.precision not in target.precisions:
@@ -49,8 +55,6 @@ class Request:
         if self.dynamic and not target.dynamic:
             raise Unsupported(f"{target.name} files have one input size; leave --dynamic or use --to onnx")
         model.spec.check_size(*self.size(model))
-        target.require(target.convert_needs, "writing")
-        target.require(target.load_needs, "proving")
 
     def size(self, model: SegmentationModel) -> tuple[int, int]:
         return self.input_size or model.spec.input_size

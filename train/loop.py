@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from lightseg.errors import LightsegError
 from lightseg.train import checkpoint
-from lightseg.train.checkpoint import State
+from lightseg.train.checkpoint import Position, State
 from lightseg.train.datasets import Order, Samples
 from lightseg.train.logs import Log, Row
 from lightseg.train.losses import Loss
@@ -60,7 +60,7 @@ def train(
         checkpoint.restore(out / checkpoint.NAME, recipe, state)
     at = state.position
     order = Order(len(samples), recipe.batch, recipe.seed, len(samples.sizes), world.rank, world.size)
-    step_net = prepared(net, recipe, world)
+    called = prepared(net, recipe, world)
     with stop_signal() as stopping:
         for epoch in range(at.epoch, recipe.epochs):
             net.train()
@@ -69,39 +69,18 @@ def train(
             for x, y in batches(samples, order, recipe, world):
                 clock.mark("data")
                 done = epoch * len(order) + at.step
-                for group in state.optimiser.param_groups:
-                    group["lr"] = learning_rate(recipe, done, len(order))
-                with torch.autocast(x.device.type, torch.bfloat16, enabled=recipe.amp):
-                    output = step_net(x)
-                loss = loss_of(output, y)
-                clock.mark("forward")
-                if world.any(not bool(torch.isfinite(loss))):
-                    raise Diverged(_advice(loss, epoch, at.step, recipe))
-                state.optimiser.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                clock.mark("backward")
-                if recipe.clip:
-                    nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
-                state.optimiser.step()
-                if recipe.max_slope:
-                    clamp_slopes(net, recipe.max_slope)
-                if state.average:
-                    state.average.update(net)
-                clock.mark("optimiser")
+                rate = learning_rate(recipe, done, len(order))
+                loss = step(x, y, called, loss_of, state, recipe, rate, world, clock)
                 at.step += 1
-                at.loss_sum += float(loss.detach())
-                log.step(done + 1, recipe.epochs * len(order), float(loss.detach()))
+                at.loss_sum += loss
+                log.step(done + 1, recipe.epochs * len(order), loss)
                 if world.any(stopping()):
                     save(out, recipe, state, world)
                     raise Stopped(f"stopped in epoch {epoch + 1}, step {at.step}; go on with --resume --out {out}")
                 if recipe.checkpoint_steps and at.step % recipe.checkpoint_steps == 0 and at.step < len(order):
                     save(out, recipe, state, world)
-            last = (epoch + 1) * len(order) - 1
-            row: Row = {
-                "epoch": epoch + 1,
-                "lr": learning_rate(recipe, last, len(order)),
-                "loss": at.loss_sum / at.step,
-            }
+            rate = learning_rate(recipe, (epoch + 1) * len(order) - 1, len(order))
+            row: Row = {"epoch": epoch + 1, "lr": rate, "loss": at.loss_sum / at.step}
             row |= clock.shares(recipe.batch)
             if world.first and ((epoch + 1) % recipe.validate_every == 0 or epoch + 1 == recipe.epochs):
                 row |= validate(state.kept)
@@ -113,6 +92,40 @@ def train(
     if recipe.keep == "best":
         state.kept.load_state_dict(checkpoint.read(out / BEST))
     return state.kept
+
+
+def step(
+    x: Tensor,
+    y: Tensor,
+    called: Callable[[Tensor], Any],
+    loss_of: Loss,
+    state: State,
+    recipe: Recipe,
+    rate: float,
+    world: World,
+    clock: Clock,
+) -> float:
+    """One batch, forward and back, at the learning rate ``rate``; return its loss. Errors: `Diverged`."""
+    for group in state.optimiser.param_groups:
+        group["lr"] = rate
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=recipe.amp):
+        output = called(x)
+    loss = loss_of(output, y)
+    clock.mark("forward")
+    if world.any(not bool(torch.isfinite(loss))):
+        raise Diverged(_advice(loss, state.position, recipe))
+    state.optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    clock.mark("backward")
+    if recipe.clip:
+        nn.utils.clip_grad_norm_(state.net.parameters(), recipe.clip)
+    state.optimiser.step()
+    if recipe.max_slope:
+        clamp_slopes(state.net, recipe.max_slope)
+    if state.average:
+        state.average.update(state.net)
+    clock.mark("optimiser")
+    return float(loss.detach())
 
 
 def prepared(net: nn.Module, recipe: Recipe, world: World) -> Callable[[Tensor], Any]:
@@ -192,8 +205,9 @@ class Clock:
         }
 
 
-def _advice(loss: Tensor, epoch: int, step: int, recipe: Recipe) -> str:
+def _advice(loss: Tensor, at: Position, recipe: Recipe) -> str:
     return (
-        f"the loss is {float(loss.detach())} in epoch {epoch + 1}, step {step + 1}; the checkpoint of before is kept: "
+        f"the loss is {float(loss.detach())} in epoch {at.epoch + 1}, step {at.step + 1}; "
+        "the checkpoint of before is kept: "
         f"try lr={recipe.lr / 2:g} clip=1, or go on from it with --resume"
     )

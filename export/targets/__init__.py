@@ -6,13 +6,14 @@ from pathlib import Path
 
 from lightseg.errors import BadInput, UnknownName
 from lightseg.export.targets.coreml import COREML
+from lightseg.export.targets.ncnn import NCNN
 from lightseg.export.targets.onnx import ONNX
 from lightseg.export.targets.target import Plan, Target
 from lightseg.export.targets.tflite import TFLITE
 
 __all__ = ["TARGETS", "Plan", "Target", "find_target", "target_of"]
 
-TARGETS: dict[str, Target] = {t.name: t for t in (ONNX, TFLITE, COREML)}
+TARGETS: dict[str, Target] = {t.name: t for t in (ONNX, TFLITE, COREML, NCNN)}
 
 
 def find_target(name: str) -> Target:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 
 def convert(plan: Plan, path: Path) -> None:
+    path.write_bytes(onnx_bytes(plan))
+
+
+def onnx_bytes(plan: Plan) -> bytes:
+    """The plan's graph as an ONNX model, for this target and for others that read ONNX."""
     from lightseg.export.writers.onnx import write_onnx
 
     in_shape: list[int | str] = list(plan.file_input_shape)
@@ -26,7 +31,7 @@ def convert(plan: Plan, path: Path) -> None:
         height = 1 if plan.baked else 2
         in_shape[0], in_shape[height], in_shape[height + 1] = "batch", "height", "width"
         out_shape[0], out_shape[2], out_shape[3] = "batch", "out_height", "out_width"
-    path.write_bytes(write_onnx(plan.graph, in_shape, out_shape, "image", plan.output))
+    return write_onnx(plan.graph, in_shape, out_shape, "image", plan.output)
 
 
 class OnnxRunner(Runner):
