@@ -8,10 +8,10 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightseg import cli
-from lightseg.benchmarks.options import parser
+from lightseg.benchmarks.options import parser as parser
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -125,10 +125,9 @@ def counted(args: argparse.Namespace, artifacts: Sequence[Path], console: Consol
     from lightseg.benchmarks import counting_mode
 
     files = [*artifacts, *peers(args)]
+    data: Any
     if args.counters or args.budget or args.write_budget:
-        data, problems = counting_mode.count(
-            files, args.device, args.budget, args.write_budget, console, announce
-        )
+        data, problems = counting_mode.count(files, args.device, args.budget, args.write_budget, console, announce)
         problems = [f"over budget: {line}" for line in problems]
     else:
         data, problems = counting_mode.emulated(files, console, announce)

@@ -1,0 +1,71 @@
+"""The counted process: ``python -m lightseg.benchmarks.counted callgrind|syscall``, run by valgrind or by an emulator.
+
+It speaks the measured process's protocol (see `lightseg.benchmarks.child`). Nothing but numpy and the artifact's own
+runtime is needed, so that it also runs in a root folder of another processor; inputs and outputs travel as .npy files.
+
+open   make the artifact ``path`` ready, one thread
+run    one inference of the array in ``input``, its result to ``output``
+count  ``runs`` inferences of the last input, each between marks, after one region with nothing in it
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightseg.benchmarks.child import Handler, claim_stdout, serve
+from lightseg.benchmarks.marks import MARKS, Marks
+
+if TYPE_CHECKING:
+    from lightseg.export.runner import Runner
+
+
+class Counted:
+    """The state between requests: an artifact made ready."""
+
+    runner: Runner
+
+    def __init__(self, marks: str) -> None:
+        self._marks = marks
+
+    @property
+    def requests(self) -> dict[str, Handler]:
+        return {"open": self.open, "run": self.run, "count": self.count}
+
+    def open(self, request: dict[str, Any]) -> dict[str, Any]:
+        from lightseg.export.targets import target_of
+
+        path = Path(request["path"])
+        target = target_of(path)
+        target.require(target.load_needs, "running")
+        self.runner = target.load(path, 1)
+        return {"runtime": self.runner.name, "details": self.runner.details}
+
+    def run(self, request: dict[str, Any]) -> dict[str, Any]:
+        import numpy as np
+
+        self.runner.feed(np.load(request["input"]))
+        self.runner.run()
+        np.save(request["output"], self.runner.fetch())
+        return {}
+
+    def count(self, request: dict[str, Any]) -> dict[str, Any]:
+        marks = MARKS[self._marks]()
+        gc.disable()
+        enclose(marks, lambda: None)
+        for _ in range(request["runs"]):
+            enclose(marks, self.runner.run)
+        return {}
+
+
+def enclose(marks: Marks, run: Any) -> None:
+    """The same few Python instructions around whatever is counted, so that they can be taken off."""
+    marks.begin()
+    run()
+    marks.end()
+
+
+if __name__ == "__main__":
+    serve(sys.stdin, claim_stdout(), Counted(sys.argv[1]))

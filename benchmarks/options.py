@@ -1,0 +1,95 @@
+"""The options of lightseg-bench."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lightseg import cli
+
+EXAMPLES = """\
+  lightseg-bench out/sinet-lightseg-fp32.tflite          an artifact, with PyTorch eager beside it
+  lightseg-bench --model all --to onnx,tflite --quick    export all five, measure everything, one process per row
+  lightseg-bench --model sinet --threads 2 --json r.json raw samples and environment in a file
+  lightseg-bench a.tflite --against b.tflite             which is faster, beyond this machine's noise
+  lightseg-bench --model sinet --profile                 params, MACs and bytes per layer; nothing is timed
+  lightseg-bench --profile out/sinet-lightseg-fp32.onnx  the same, counted again from the file
+  lightseg-bench a.onnx a.tflite --counters              exact counts, instructions too; nothing is timed
+  lightseg-bench a.tflite --write-budget budget.json     keep them, and in CI …
+  lightseg-bench a.tflite --budget budget.json           … fail when one rises: one line each, exit status 1
+  lightseg-bench --device arm64 --setup                  once: ARM runtimes into the user's cache …
+  lightseg-bench --device arm64 a.tflite b.onnx          … then agreement on NEON and instructions, no milliseconds
+
+Times are of the runtime's call alone ("run"), in fresh pinned processes; load and first inference stand apart.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    p = cli.command("lightseg-bench", "Measure artifacts and models, or count what they cost.", EXAMPLES)
+    p.add_argument("artifact", nargs="*", type=Path, metavar="ARTIFACT", help="files written by lightseg-export")
+    cli.add_model(p, many=True)
+    p.add_argument("--to", metavar="TARGET[,…]", help="with --model: export first, measure the files too; or all")
+    p.add_argument("--precision", default="fp32", help="of what --to exports (default fp32)")
+    p.add_argument("--out", type=Path, metavar="DIR", help="where --to keeps its artifacts (default: nowhere)")
+    p.add_argument("--input-size", type=cli.size, metavar="HxW", help="with --model (default: the published size)")
+    p.add_argument(
+        "--device",
+        choices=("cpu", "cuda", "arm64"),
+        default="cpu",
+        help="default cpu; cuda runs PyTorch eager only; arm64 emulates an ARM core: agreement and instruction counts",
+    )
+    p.add_argument(
+        "--setup", action="store_true", help="with --device arm64: download what it needs into the user's cache, once"
+    )
+    cli.add_threads(p)
+    p.add_argument(
+        "--cores", type=core_list, metavar="N[,…]", help="pin to these (default: the quietest, one a thread)"
+    )
+    p.add_argument("--quick", action="store_true", help="200 samples and 2 s in one process, not 500 and 5 s in three")
+    p.add_argument("--samples", type=cli.positive, metavar="N", help="at least this many timed runs in every process")
+    p.add_argument("--seconds", type=seconds, metavar="S", help="and at least this long")
+    p.add_argument(
+        "--processes", type=cli.positive, metavar="N", help="fresh processes per row, or restarts of a comparison"
+    )
+    p.add_argument(
+        "--images", type=Path, metavar="DIR", help="photographs to rotate through (default: the packaged one)"
+    )
+    p.add_argument("--peers", metavar="FILE[,…]", help="other people's .tflite files, measured in the same run")
+    p.add_argument("--against", metavar="WHAT", help="compare with an artifact, a peer's file or a model, taking turns")
+    p.add_argument("--profile", action="store_true", help="count params, MACs and bytes per layer; time nothing")
+    add_counting(p)
+    cli.add_json(p)
+    return p
+
+
+def add_counting(p: argparse.ArgumentParser) -> None:
+    """Exact counts instead of times."""
+    group = p.add_argument_group("exact counts, for CI; nothing is timed")
+    group.add_argument(
+        "--counters",
+        action="store_true",
+        help="params, MACs, operators by kind, casts, delegate partitions, bytes; by valgrind, some 20 s, instructions",
+    )
+    group.add_argument(
+        "--budget",
+        type=Path,
+        metavar="FILE",
+        help="count, and fail with a line for every count above the one in this JSON file (its schema: "
+        "python -m pydoc lightseg.benchmarks.budget)",
+    )
+    group.add_argument(
+        "--write-budget", type=Path, metavar="FILE", help="count, and make or update that file; other entries stay"
+    )
+
+
+def seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 3600:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 3600 seconds")
+    return value
+
+
+def core_list(text: str) -> list[int]:
+    if not all(part.isdigit() for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of core numbers, for instance 0,1")
+    return sorted({int(part) for part in text.split(",")})
