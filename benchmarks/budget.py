@@ -62,7 +62,7 @@ class Budget:
             limit = allowed.get(name, 0)
             if name in one.missing:
                 yield f"{one.name}: {name} cannot be held against the budget's {limit:,}: {one.missing[name]}"
-            elif one.counts.get(name, 0) > limit * (1 + self.slack.get(name, 0)):
+            elif one.counts.get(name, 0) - limit > limit * self.slack.get(name, 0):
                 yield (
                     f"{one.name}: {name} rose from {limit:,} to {one.counts[name]:,}{_share(limit, one.counts[name])}"
                     + (changed if name in (*INSTRUCTIONS, "partitions") else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -81,3 +82,18 @@ def measured(answers: dict[str, dict[str, Any]]) -> Callable[..., Row]:
         return measure(subject, protocol or Protocol(processes=1), [0], None, lambda threads: child)  # type: ignore[arg-type,return-value]
 
     return row
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """ExtremeC3Net with random weights at 32×64, by target; skips where one cannot be written and run."""
+    from lightseg.export import export
+    from lightseg.export.targets import TARGETS
+    from lightseg.zoo import create_model
+
+    folder = tmp_path_factory.mktemp("small")
+    for name in ("onnx", "tflite"):
+        if reason := TARGETS[name].why_not_convert() or TARGETS[name].why_not_load():
+            pytest.skip(reason)
+    model = create_model("extremec3net", "random")
+    return {name: export(model, to=name, out=folder, input_size=(32, 64)).path for name in ("onnx", "tflite")}
