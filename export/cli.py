@@ -69,12 +69,12 @@ def _jobs(args: argparse.Namespace) -> Iterator[Callable[[], Any]]:
 
     from lightseg.export.pipeline import Request, export
     from lightseg.export.reference import Reference
-    from lightseg.export.targets import find_target
+    from lightseg.export.targets import find_target, named_targets
     from lightseg.zoo import create_model
 
     request = Request(args.precision, args.input_size, args.output, args.preprocess, args.dynamic)
     models = [create_model(name, args.weights) for name in model_names(args.model, "")]
-    targets = _targets(args.to, request)
+    targets = named_targets(args.to, args.precision, args.dynamic)
     for model in models:
         for target in targets:
             request.check(model, find_target(target))
@@ -91,11 +91,11 @@ def _explain(args: argparse.Namespace) -> int:
 
     from lightseg.export.explain import explain, table
     from lightseg.export.pipeline import Request
-    from lightseg.export.targets import TARGETS
+    from lightseg.export.targets import TARGETS, named_targets
     from lightseg.zoo import create_model
 
     request = Request(args.precision, args.input_size, args.output, args.preprocess, args.dynamic)
-    targets = list(TARGETS) if args.to == "all" else _targets(args.to, request)
+    targets = list(TARGETS) if args.to == "all" else named_targets(args.to, request.precision)
     models = [create_model(name, args.weights) for name in model_names(args.model, "")]
     found = [explanation for model in models for explanation in explain(model, targets, request)]
     console = Console(width=None if sys.stdout.isatty() else 200)
@@ -103,16 +103,6 @@ def _explain(args: argparse.Namespace) -> int:
         console.print(table(explanation), "")
     emit_json(args.json, [explanation.to_dict() for explanation in found])
     return 0
-
-
-def _targets(text: str, request: Any) -> list[str]:
-    """``all`` means every target that this machine can write and run and that has the precision asked for."""
-    from lightseg.export.targets import TARGETS
-
-    if text != "all":
-        return [t for t in text.split(",") if t]
-    able = [t for t in TARGETS.values() if not (t.why_not_convert() or t.why_not_load())]
-    return [t.name for t in able if request.precision in t.precisions and (t.dynamic or not request.dynamic)]
 
 
 def _say(args: argparse.Namespace, text: str) -> None:

@@ -7,21 +7,26 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from lightseg.cli import add_json, add_threads, command, emit_json, run
+from lightseg.cli import add_json, add_threads, command, emit_json, model_names, run
 
 EXAMPLES = """\
   lightseg-verify sinet-lightseg-fp32.tflite            golden inputs and outputs that travel with the file
   lightseg-verify *.onnx --torch                        every probe against PyTorch float64
   lightseg-verify mine.onnx --torch --weights mine.safetensors
+  lightseg-verify --self-test --to onnx,tflite          seed known defects: does the proof refuse each of them?
 exit status: 0 proven, 1 not equal or not usable, 2 wrong usage
 """
 
 
 def parser() -> argparse.ArgumentParser:
-    p = command("lightseg-verify", "Repeat the proof of exported files.", EXAMPLES)
-    p.add_argument("artifact", nargs="+", metavar="FILE")
+    p = command("lightseg-verify", "Repeat the proof of exported files, or try the proof itself.", EXAMPLES)
+    p.add_argument("artifact", nargs="*", metavar="FILE")
     p.add_argument("--torch", action="store_true", help="compare with PyTorch too; needs the weights")
     p.add_argument("--weights", metavar="FILE", help="the weights file the artifact was made from")
+    p.add_argument("--self-test", action="store_true", help="seed known defects into fresh files and count the caught")
+    p.add_argument("--model", default="sinet", metavar="NAME[.TAG][,…]", help="for --self-test, default sinet")
+    p.add_argument("--to", default="all", metavar="TARGET[,…]", help="for --self-test, default all this machine can")
+    p.add_argument("--precision", default="fp32", help="for --self-test, default fp32")
     add_threads(p)
     add_json(p)
     return p
@@ -32,8 +37,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(args: argparse.Namespace) -> int:
-    from lightseg.errors import LightsegError
+    if args.self_test:
+        return _self_test(args)
+    from lightseg.errors import BadInput, LightsegError
     from lightseg.export.pipeline import verify
+
+    if not args.artifact:
+        raise BadInput("say which files: lightseg-verify FILE…; or try the proof itself with --self-test")
 
     results: list[dict[str, Any]] = []
     failed = 0
@@ -48,6 +58,45 @@ def _main(args: argparse.Namespace) -> int:
             print(f"lightseg-verify: {error}", file=sys.stderr)
     emit_json(args.json, results)
     return 1 if failed else 0
+
+
+def _self_test(args: argparse.Namespace) -> int:
+    from lightseg.errors import BadInput
+    from lightseg.export.selftest import self_test
+    from lightseg.export.targets import named_targets
+    from lightseg.zoo import create_model
+
+    if args.artifact:
+        raise BadInput("--self-test makes its own files; leave out the names")
+    names = model_names(args.model, "")
+    targets = named_targets(args.to, args.precision)
+    models = [create_model(name, args.weights) for name in names]
+    results = [
+        self_test(model, target, args.precision, tell=lambda text: _progress(args, text))
+        for model in models
+        for target in targets
+    ]
+    for result in results:
+        _say(args, _verdict(result))
+    emit_json(args.json, [r.to_dict() for r in results])
+    return 1 if any(r.survivors for r in results) else 0
+
+
+def _progress(args: argparse.Namespace, text: str) -> None:
+    if args.json != "-" and sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _verdict(result: Any) -> str:
+    caught = result.tried - len(result.survivors)
+    lines = [
+        f"{result.model}, {result.target} {result.precision} ({result.runtime}): {caught} of {result.tried} defects "
+        f"caught, {100 * result.kill_rate:.0f} %; smallest noise on the weights that is caught: "
+        + (f"{result.smallest_caught:.0e}" if result.smallest_caught else "none")
+    ]
+    words = {True: "caught", False: "SURVIVED", None: "not tried"}
+    lines += [f"  {words[t.caught]:9}  {t.defect} ({t.seeded_in}): {t.message}" for t in result.trials]
+    return "\n".join(lines)
 
 
 def _summary(result: dict[str, Any]) -> str:

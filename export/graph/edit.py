@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import fx, nn
 
 
 def op_of(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
     """The module a node calls; None for inputs and outputs."""
     return graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def op_nodes(graph: fx.GraphModule) -> Iterator[tuple[fx.Node, nn.Module]]:
+    """Every node that calls a module, with the module."""
+    for node in graph.graph.nodes:
+        op = op_of(graph, node)
+        if op is not None:
+            yield node, op
 
 
 def sole_user(value: fx.Node, user: fx.Node) -> bool:

@@ -8,18 +8,27 @@ from lightseg.errors import BadInput, UnknownName
 from lightseg.export.targets.coreml import COREML
 from lightseg.export.targets.ncnn import NCNN
 from lightseg.export.targets.onnx import ONNX
+from lightseg.export.targets.openvino import OPENVINO
 from lightseg.export.targets.target import Plan, Target
 from lightseg.export.targets.tflite import TFLITE
 
-__all__ = ["TARGETS", "Plan", "Target", "find_target", "target_of"]
+__all__ = ["TARGETS", "Plan", "Target", "find_target", "named_targets", "target_of"]
 
-TARGETS: dict[str, Target] = {t.name: t for t in (ONNX, TFLITE, COREML, NCNN)}
+TARGETS: dict[str, Target] = {t.name: t for t in (ONNX, TFLITE, COREML, OPENVINO, NCNN)}
 
 
 def find_target(name: str) -> Target:
     if name not in TARGETS:
         raise UnknownName("target", name, TARGETS)
     return TARGETS[name]
+
+
+def named_targets(text: str, precision: str, dynamic: bool = False) -> list[str]:
+    """The names in ``--to a,b``; ``all`` means every target with this precision that this machine can write and run."""
+    if text != "all":
+        return [name for name in text.split(",") if name]
+    able = [t for t in TARGETS.values() if not (t.why_not_convert() or t.why_not_load())]
+    return [t.name for t in able if precision in t.precisions and (t.dynamic or not dynamic)]
 
 
 def target_of(path: Path) -> Target:

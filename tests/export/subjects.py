@@ -128,12 +128,6 @@ def _defined_rewrites() -> Iterator[Rewrite]:
                 yield function
 
 
-def op_nodes(graph: fx.GraphModule) -> Iterator[tuple[fx.Node, nn.Module]]:
-    for node in graph.graph.nodes:
-        if node.op == "call_module":
-            yield node, graph.get_submodule(str(node.target))
-
-
 def failed_name(artifact: Artifact) -> str:
     return artifact.path.name + ".failed"
 

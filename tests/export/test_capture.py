@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from lightseg.errors import Unsupported
 from lightseg.export.graph import ops
 from lightseg.export.graph.capture import capture
+from lightseg.export.graph.edit import op_nodes
 from lightseg.export.graph.shapes import shapes
 from lightseg.zoo import MODELS
-from tests.export.subjects import double, images, lively, op_nodes, reference, relative, small_size
+from tests.export.subjects import double, images, lively, reference, relative, small_size
 
 EXACT = 1e-12
 

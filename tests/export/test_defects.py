@@ -17,13 +17,13 @@ from torch import fx
 
 from lightseg.errors import ParityError
 from lightseg.export.artifact import Artifact
+from lightseg.export.defects import GRAPH_DEFECTS, PREPROCESS_DEFECTS, RUNNER_DEFECTS, other_eps
 from lightseg.export.graph.compose import bake_preprocess
 from lightseg.export.parity import measure
 from lightseg.export.pipeline import Request, describe, make_plan
 from lightseg.export.reference import Reference, as_output, prepared
 from lightseg.export.targets import TARGETS
 from lightseg.zoo import MODELS, create_model
-from tests.export.defects import GRAPH_DEFECTS, PREPROCESS_DEFECTS, RUNNER_DEFECTS, other_eps
 from tests.export.subjects import graph_of, reference, relative, small_size
 
 MANY = [pytest.param(n, marks=[pytest.mark.slow] * (n not in ("sinet", "c3netv2"))) for n in MODELS]

@@ -19,6 +19,7 @@ import pytest
 from lightseg.errors import BadInput, MissingExtra, OutputError, ParityError, UnknownName, Unsupported
 from lightseg.export import export, read_artifact, verify
 from lightseg.export.artifact import Artifact
+from lightseg.export.defects import GRAPH_DEFECTS, PREPROCESS_DEFECTS, RUNNER_DEFECTS
 from lightseg.export.graph import ops
 from lightseg.export.graph.compose import bake_preprocess
 from lightseg.export.parity import TOLERANCE
@@ -26,7 +27,6 @@ from lightseg.export.pipeline import Request, matrix
 from lightseg.export.targets import TARGETS, Plan
 from lightseg.spec import Preprocess
 from tests.export.conftest import Exported
-from tests.export.defects import GRAPH_DEFECTS, PREPROCESS_DEFECTS, RUNNER_DEFECTS
 from tests.export.subjects import SLOW_WRITERS, lively, reference, require, small_size
 from tests.export.targets_of import targets
 

@@ -15,11 +15,12 @@ from torch import Tensor, fx
 from lightseg.export.graph import ops
 from lightseg.export.graph.capture import capture
 from lightseg.export.graph.compose import OUTPUTS, append_head
+from lightseg.export.graph.edit import op_nodes
 from lightseg.export.rewrites import ALWAYS, rewrite
 from lightseg.export.targets import TARGETS
 from lightseg.zoo import MODELS, create_model
 from tests.export.random_graphs import MULTIPLE, SIZE, STEADY, graphs, largest, sketch
-from tests.export.subjects import DYNAMIC, all_rewrites, double, graph_of, images, op_nodes, relative, small_size
+from tests.export.subjects import DYNAMIC, all_rewrites, double, graph_of, images, relative, small_size
 
 EXACT = 1e-12
 TABLES = {"always": ALWAYS} | {name: target.rewrites() for name, target in TARGETS.items()}

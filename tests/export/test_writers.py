@@ -16,10 +16,11 @@ from torch import fx, nn
 
 import lightseg.export.writers
 from lightseg.export.graph import ops
+from lightseg.export.graph.edit import op_nodes
 from lightseg.export.rewrites import rewrite
 from lightseg.export.targets import TARGETS
 from tests.export.random_graphs import STEADY, Builder, graphs, largest, sketch
-from tests.export.subjects import SLOW_WRITERS, op_nodes, relative, require
+from tests.export.subjects import SLOW_WRITERS, relative, require
 from tests.export.written import ROUNDING, noise, run_written
 
 QUICK = [pytest.param(t, marks=[pytest.mark.slow] * (t in SLOW_WRITERS)) for t in TARGETS]
