@@ -14,7 +14,7 @@ from lightseg.export.reference import Reference
 from lightseg.export.selftest import SelfTest, Trial, self_test, size_of_trials
 from lightseg.export.targets import TARGETS
 from lightseg.zoo import MODELS, create_model
-from tests.export.subjects import SLOW_WRITERS, lively, reference, require
+from tests.export.subjects import lively, reference, require
 from tests.export.targets_of import targets
 
 FIELD = {
