@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from lightseg.cli import add_json, add_threads, command, emit_json, model_names, run
+from lightseg.export.junit import Case, write_junit
 
 EXAMPLES = """\
   lightseg-verify sinet-lightseg-fp32.tflite            golden inputs and outputs that travel with the file
   lightseg-verify *.onnx --torch                        every probe against PyTorch float64
   lightseg-verify mine.onnx --torch --weights mine.safetensors
+  lightseg-verify out/*.tflite --junit parity.xml       verdicts a CI service shows
   lightseg-verify --self-test --to onnx,tflite          seed known defects: does the proof refuse each of them?
 exit status: 0 proven, 1 not equal or not usable, 2 wrong usage
 """
@@ -27,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--model", default="sinet", metavar="NAME[.TAG][,…]", help="for --self-test, default sinet")
     p.add_argument("--to", default="all", metavar="TARGET[,…]", help="for --self-test, default all this machine can")
     p.add_argument("--precision", default="fp32", help="for --self-test, default fp32")
+    p.add_argument("--junit", metavar="FILE", help="the verdicts as JUnit XML, for CI")
     add_threads(p)
     add_json(p)
     return p
@@ -39,25 +44,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(args: argparse.Namespace) -> int:
     if args.self_test:
         return _self_test(args)
-    from lightseg.errors import BadInput, LightsegError
+    from lightseg.errors import LightsegError
     from lightseg.export.pipeline import verify
 
     if not args.artifact:
-        raise BadInput("say which files: lightseg-verify FILE…; or try the proof itself with --self-test")
+        parser().error("say which files, or try the proof itself with --self-test")
 
     results: list[dict[str, Any]] = []
-    failed = 0
+    cases = []
     for path in args.artifact:
+        start = time.perf_counter()
+        failure, said = None, ""
         try:
             result = verify(path, args.torch, args.weights, args.threads).to_dict()
+            said = _summary(result)
             results.append(result | {"ok": True})
-            _say(args, f"{path}: proven; {_summary(result)}")
+            _say(args, f"{path}: proven; {said}")
         except LightsegError as error:
-            failed += 1
-            results.append({"file": path, "ok": False, "error": str(error)})
-            print(f"lightseg-verify: {error}", file=sys.stderr)
+            failure = str(error)
+            results.append({"file": path, "ok": False, "error": failure})
+            print(f"lightseg-verify: {failure}", file=sys.stderr)
+        cases.append(Case("lightseg-verify", path, time.perf_counter() - start, said, failure))
     emit_json(args.json, results)
-    return 1 if failed else 0
+    _emit_junit(args, cases)
+    return 1 if any(c.failure for c in cases) else 0
+
+
+def _emit_junit(args: argparse.Namespace, cases: Sequence[Case]) -> None:
+    if args.junit:
+        write_junit(Path(args.junit), cases)
 
 
 def _self_test(args: argparse.Namespace) -> int:
@@ -79,7 +94,14 @@ def _self_test(args: argparse.Namespace) -> int:
     for result in results:
         _say(args, _verdict(result))
     emit_json(args.json, [r.to_dict() for r in results])
+    _emit_junit(args, [_case(result, trial) for result in results for trial in result.trials])
     return 1 if any(r.survivors for r in results) else 0
+
+
+def _case(result: Any, trial: Any) -> Case:
+    suite = f"lightseg-verify self-test {result.model} {result.target} {result.precision}"
+    failure = f"survived: {trial.message}" if trial.caught is False else None
+    return Case(suite, f"{trial.defect} ({trial.seeded_in})", 0.0, trial.message, failure)
 
 
 def _progress(args: argparse.Namespace, text: str) -> None:

@@ -133,7 +133,6 @@ def test_a_survivor_is_1_and_named(told: list[bool | None], capsys: pytest.Captu
     ("argv", "said"),
     [
         (["--self-test", "some.onnx"], "leave out the names"),
-        ([], "say which files"),
         (["--self-test", "--to", "onnxx"], "did you mean"),
         (["--self-test", "--model", "sinett"], "did you mean"),
         (["--self-test", "--to", "tflite", "--precision", "int3"], "int3"),
