@@ -1,0 +1,133 @@
+"""ncnn, written directly from the intermediate form as a folder of model.param and model.bin, run by its CPU library.
+
+Both files are needed and neither names the other, so the artifact is the folder: it is replaced as one, hashed as one,
+and is what other exporters hand to phones as well.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightseg.errors import BadInput, ParityError
+from lightseg.export.runner import Runner, wrong_size
+from lightseg.export.targets.folder import member, read_record, stamp
+from lightseg.export.targets.target import Plan, Target
+
+if TYPE_CHECKING:
+    from lightseg.export.rewrites import Rewrite
+    from lightseg.export.writers.ncnn_weights import Line
+
+PARAM, BIN = "model.param", "model.bin"
+WIDE = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage", "use_bf16_packed")
+"""Options that would let ncnn compute or keep values in fewer bits where the processor can; all are switched off."""
+
+
+def convert(plan: Plan, path: Path) -> None:
+    from lightseg.export.writers.ncnn import write_ncnn
+
+    text, weights = write_ncnn(plan.graph, plan.file_input_shape, plan.output, plan.precision == "fp16")
+    (path / PARAM).write_text(text, encoding="utf-8", newline="\n")
+    (path / BIN).write_bytes(weights)
+
+
+class NcnnRunner(Runner):
+    """ncnn on the CPU in float32; weights stored as float16 become float32 when they are read."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import ncnn
+
+        layers, stored = _checked(path)
+        self._ncnn, self._net = ncnn, ncnn.Net()
+        options = self._net.opt
+        options.num_threads, options.use_vulkan_compute = threads, False
+        for name in WIDE:
+            if hasattr(options, name):
+                setattr(options, name, False)
+        for code, name in (
+            (self._net.load_param(str(path / PARAM)), PARAM),
+            (self._net.load_model(str(path / BIN)), BIN),
+        ):
+            if code != 0:
+                raise BadInput(f"{path / name} does not load in ncnn (code {code}); export it again")
+        first = layers[0]
+        self._shape = (1, first.number(2), first.number(1), first.number(0))
+        self._output = self._net.output_names()[0]
+        # Memory of its own: ncnn reads whole vectors past the end of what it is lent, and computes in place on it.
+        self._x, self._y = ncnn.Mat(*self._shape[:0:-1]), ncnn.Mat()
+        self.name = "ncnn"
+        self.details = {
+            "runtime": "ncnn",
+            "version": ncnn.__version__,
+            "weights": stored,
+            "arithmetic": "float32",
+            "off": ",".join(name for name in WIDE if hasattr(options, name)),
+            "threads": str(threads),
+        }
+
+    def feed(self, x: NDArray[Any]) -> None:
+        if tuple(x.shape) != self._shape:
+            raise wrong_size(self._shape, x.shape)
+        np.asarray(self._x)[:] = x[0]
+
+    def run(self) -> None:
+        extractor = self._net.create_extractor()
+        code = extractor.input("image", self._x)
+        if code == 0:
+            code, self._y = extractor.extract(self._output)
+        if code != 0:
+            raise ParityError(f"ncnn stopped with code {code}; export the file again")
+
+    def fetch(self) -> NDArray[Any]:
+        result: NDArray[Any] = np.array(self._y)[None]
+        return result
+
+
+def _checked(path: Path) -> tuple[list[Line], str]:
+    """The layers, and the types of the convolutions' weights; ncnn is not asked to read what does not belong together."""
+    from lightseg.export.writers.ncnn_weights import layers_in, weights_in
+
+    text, weights = member(path, PARAM), member(path, BIN)
+    try:
+        layers = layers_in(text.read_text(encoding="utf-8"))
+    except (ValueError, IndexError) as error:
+        raise BadInput(f"{text} is not a readable ncnn text ({error}); export it again") from error
+    try:
+        stored = {weight.dtype for weight in weights_in(layers, weights.read_bytes())}
+    except ValueError as error:
+        raise BadInput(f"{weights} does not belong to its {PARAM} ({error}); export it again") from error
+    return layers, "float16, biases and slopes float32" if "float16" in stored else "float32"
+
+
+def load(path: Path, threads: int) -> Runner:
+    return NcnnRunner(path, threads)
+
+
+def rewrites() -> tuple[Rewrite, ...]:
+    from lightseg.export.rewrites import ALWAYS
+    from lightseg.export.rewrites.equalise import equalise
+
+    return (*ALWAYS, equalise)
+
+
+NCNN = Target(
+    name="ncnn",
+    suffix=".ncnn",
+    extra="ncnn",
+    precisions=("fp32", "fp16"),
+    dynamic=False,
+    layout="NCHW",
+    rewrites=rewrites,
+    convert=convert,
+    convert_needs=(),
+    load=load,
+    load_needs=("ncnn",),
+    stamp=stamp,
+    read_record=read_record,
+    folder=True,
+    image_input="NCHW float32 RGB, 0 to 255",
+    mask_element="float32",
+)

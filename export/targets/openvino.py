@@ -1,0 +1,146 @@
+"""OpenVINO IR, made from our ONNX graph as a folder of model.xml and model.bin, run by the CPU plugin in float32.
+
+The folder keeps the two files together; it is what other exporters of the format write as well.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightseg.errors import BadInput, Unsupported
+from lightseg.export.runner import Runner, wrong_size
+from lightseg.export.targets.folder import member, read_record, stamp
+from lightseg.export.targets.target import Plan, Target
+
+if TYPE_CHECKING:
+    from lightseg.export.rewrites import Rewrite
+
+XML, BIN = "model.xml", "model.bin"
+FLOATS = ("f64", "f32", "f16", "bf16")
+STORAGE = ("Const", "Input", "Output", "Reorder", "Convert")
+"""Kinds of layers that keep numbers or move them, and may do so in the type they are stored in."""
+
+
+def convert(plan: Plan, path: Path) -> None:
+    """``compress_to_fp16`` is said both ways: left out, OpenVINO halves the weights of a float32 model unasked."""
+    import openvino as ov
+
+    from lightseg.export.targets.onnx import onnx_bytes
+
+    model = ov.Core().read_model(onnx_bytes(replace(plan, precision="fp32")))
+    ov.save_model(model, str(path / XML), compress_to_fp16=plan.precision == "fp16")
+
+
+class OpenVinoRunner(Runner):
+    """OpenVINO's CPU plugin, held to float32: by itself it computes in bfloat16 where the processor has it."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import openvino as ov
+
+        files = [str(member(path, name)) for name in (XML, BIN)]
+        asked = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+        try:
+            core = ov.Core()
+            model = core.read_model(*files)
+            compiled = core.compile_model(model, "CPU", asked)
+        except Exception as error:  # the runtime raises plain RuntimeErrors of several lines
+            raise BadInput(f"{path} does not load in OpenVINO: {_last_line(error)}; export it again") from error
+        self._request = compiled.create_infer_request()
+        extents = compiled.input(0).get_partial_shape()
+        self._takes = ["?" if extent.is_dynamic else extent.get_length() for extent in extents]
+        self._image = compiled.input(0).get_element_type() == ov.Type.u8
+        self._tensor = ov.Tensor
+        self.name = "openvino"
+        self.details = {
+            "runtime": "openvino",
+            "version": ov.get_version().split("-")[0],
+            "device": "CPU",
+            "weights": _stored(model),
+            **_used(compiled, threads),
+        }
+
+    def feed(self, x: NDArray[Any]) -> None:
+        dtype = np.uint8 if self._image else np.float32
+        native = np.array(x.transpose(0, 2, 3, 1) if self._image else x, dtype, order="C")
+        if any(want not in ("?", got) for want, got in zip(self._takes, native.shape)):
+            raise wrong_size(self._takes, native.shape)
+        self._request.set_input_tensor(self._tensor(native))
+
+    def run(self) -> None:
+        self._request.infer()
+
+    def fetch(self) -> NDArray[Any]:
+        return np.array(self._request.get_output_tensor(0).data)
+
+
+def _last_line(error: Exception) -> str:
+    """What went wrong; the lines above say where in OpenVINO's sources."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _stored(model: Any) -> str:
+    """The types of the floating-point constants in the file."""
+    constants = (op.get_output_element_type(0) for op in model.get_ops() if op.get_type_name() == "Constant")
+    names = Counter(element.to_dtype().name for element in constants if element.is_real())
+    return ", ".join(f"{count} in {name}" for name, count in sorted(names.items()))
+
+
+def _used(compiled: Any, threads: int) -> dict[str, str]:
+    """What the compiled model says of itself. Errors: `Unsupported` where that is not what was asked for."""
+    hint = compiled.get_property("INFERENCE_PRECISION_HINT").to_dtype().name
+    layers = Counter(_precisions(compiled.get_runtime_model()))
+    used = compiled.get_property("INFERENCE_NUM_THREADS")
+    if hint != "float32" or set(layers) - {"f32"}:
+        raise Unsupported(
+            f"OpenVINO computes in {hint} ({dict(layers)} layers) where float32 was asked for; "
+            "its answers would not be the file's: use another version (pip install 'lightseg[openvino]')"
+        )
+    if used != threads:
+        raise Unsupported(f"OpenVINO takes {used} threads where {threads} were asked for")
+    return {"arithmetic": hint, "layers": f"{layers['f32']} in f32", "threads": str(used)}
+
+
+def _precisions(executed: Any) -> Iterator[str]:
+    """The floating-point type of every layer that computes."""
+    for op in executed.get_ops():
+        info = op.get_rt_info()
+        kind, precision = (info[key].astype(str) for key in ("layerType", "runtimePrecision"))
+        if kind not in STORAGE and precision in FLOATS:
+            yield precision
+
+
+def load(path: Path, threads: int) -> Runner:
+    return OpenVinoRunner(path, threads)
+
+
+def rewrites() -> tuple[Rewrite, ...]:
+    from lightseg.export.rewrites import ALWAYS
+    from lightseg.export.rewrites.equalise import equalise
+
+    return (*ALWAYS, equalise)
+
+
+OPENVINO = Target(
+    name="openvino",
+    suffix=".openvino",
+    extra="openvino",
+    precisions=("fp32", "fp16"),
+    dynamic=True,
+    layout="NCHW",
+    rewrites=rewrites,
+    convert=convert,
+    convert_needs=("onnx", "openvino"),
+    load=load,
+    load_needs=("openvino",),
+    stamp=stamp,
+    read_record=read_record,
+    folder=True,
+)
