@@ -87,7 +87,7 @@ class NcnnRunner(Runner):
 
 
 def _checked(path: Path) -> tuple[list[Line], str]:
-    """The layers, and the types of the convolutions' weights; ncnn is not asked to read what does not belong together."""
+    """The layers, and how weights are stored; ncnn is not asked to read two files that do not belong together."""
     from lightseg.export.writers.ncnn_weights import layers_in, weights_in
 
     text, weights = member(path, PARAM), member(path, BIN)

@@ -12,13 +12,21 @@ from torch import Tensor, fx, nn
 from lightseg.export.graph import ops
 from lightseg.export.graph.shapes import Shape, shapes
 from lightseg.export.writers.flatbuffer import FlatModel
+from lightseg.export.writers.half import as_half
 
 SAME, VALID = 0, 1
 
 
-def write_tflite(graph: fx.GraphModule, input_shape: Shape, input_name: str, output_name: str) -> bytes:
-    """The bytes of a float32 model. ``input_shape`` is N×3×H×W, or N×H×W×3 where the graph takes images."""
-    return _Writer(graph, input_shape).write(input_name, output_name)
+def write_tflite(
+    graph: fx.GraphModule, input_shape: Shape, input_name: str, output_name: str, half: bool = False
+) -> bytes:
+    """The bytes of a model. ``input_shape`` is N×3×H×W, or N×H×W×3 where the graph takes images.
+
+    With ``half``, weights are stored as float16, each with the DEQUANTIZE in front of the float operation that reads
+    it: delegates take the pair as one, and compute in float16 or float32 as they are told.
+    Errors: `Unsupported` when a weight does not fit float16.
+    """
+    return _Writer(graph, input_shape, half).write(input_name, output_name)
 
 
 def _nhwc(shape: Shape) -> Shape:
@@ -30,13 +38,14 @@ def _array(tensor: Tensor) -> NDArray[Any]:
 
 
 class _Writer:
-    def __init__(self, graph: fx.GraphModule, input_shape: Shape) -> None:
-        self.graph = graph
+    def __init__(self, graph: fx.GraphModule, input_shape: Shape, half: bool) -> None:
+        self.graph, self.half = graph, half
         self.takes_images = any(isinstance(m, ops.FromImage) for m in graph.children())
         self.input_shape = input_shape
         self.shapes = shapes(graph, input_shape)
         self.flat = FlatModel()
         self.values: dict[fx.Node, int] = {}
+        self._widened: dict[int, int] = {}
 
     def write(self, input_name: str, output_name: str) -> bytes:
         image = result = -1
@@ -62,6 +71,16 @@ class _Writer:
         """The NHWC tensor that holds ``node``'s value, or an intermediate one on the way to it."""
         return self.flat.tensor(node.name + suffix, shape or _nhwc(self.shapes[node]), dtype)
 
+    def weights(self, name: str, values: NDArray[Any]) -> int:
+        """A constant of the network itself, in the precision asked for; the operation that reads it sees float32."""
+        if not self.half:
+            return self.flat.constant(name, values)
+        stored = self.flat.constant(f"{name}_half", as_half(name, values), "float16")
+        if stored not in self._widened:
+            wide = self.flat.tensor(name, np.shape(values))
+            self._widened[stored] = self.flat.operator("DEQUANTIZE", [stored], wide, 3)
+        return self._widened[stored]
+
     def shape_in(self, node: fx.Node, index: int = 0) -> Shape:
         source = node.args[index]
         assert isinstance(source, fx.Node)
@@ -77,14 +96,14 @@ def _conv(w: _Writer, node: fx.Node, op: ops.Conv, inputs: Inputs) -> int:
     dilations = {"dilationHFactor": op.dilation[0], "dilationWFactor": op.dilation[1]}
     weight = _array(op.weight)
     out_channels, _, kh, kw = weight.shape
-    bias = w.flat.constant(node.name + "_bias", np.zeros(out_channels) if op.bias is None else _array(op.bias))
+    bias = w.weights(node.name + "_bias", np.zeros(out_channels) if op.bias is None else _array(op.bias))
     if op.is_depthwise:
-        kernel = w.flat.constant(node.name + "_weight", weight.transpose(1, 2, 3, 0).reshape(1, kh, kw, out_channels))
+        kernel = w.weights(node.name + "_weight", weight.transpose(1, 2, 3, 0).reshape(1, kh, kw, out_channels))
         multiplier = {"depthMultiplier": out_channels // op.groups}
         version = 1 if op.dilation == (1, 1) else 2
         inputs = [x, kernel, bias]
         return w.flat.operator("DEPTHWISE_CONV_2D", inputs, w.out(node), version, **strides, **dilations, **multiplier)
-    kernel = w.flat.constant(node.name + "_weight", weight.transpose(0, 2, 3, 1))
+    kernel = w.weights(node.name + "_weight", weight.transpose(0, 2, 3, 1))
     version = 1 if op.groups == 1 else 6
     return w.flat.operator("CONV_2D", [x, kernel, bias], w.out(node), version, **strides, **dilations)
 
@@ -115,9 +134,9 @@ def _deconv(w: _Writer, node: fx.Node, op: ops.Deconv, inputs: Inputs) -> int:
     bias = np.zeros(weight.shape[1]) if op.bias is None else _array(op.bias)
     args = [
         w.flat.constant("shape", _nhwc(w.shapes[node]), "int32"),
-        w.flat.constant(node.name + "_weight", weight.transpose(1, 2, 3, 0)),
+        w.weights(node.name + "_weight", weight.transpose(1, 2, 3, 0)),
         inputs[0],
-        w.flat.constant(node.name + "_bias", bias),
+        w.weights(node.name + "_bias", bias),
     ]
     kh, kw = weight.shape[2:]
     return w.flat.operator("TRANSPOSE_CONV", args, w.out(node), 3, padding=VALID, strideH=kh, strideW=kw)
@@ -128,9 +147,9 @@ def _affine(w: _Writer, node: fx.Node, op: ops.Affine, inputs: Inputs) -> int:
     scaled = inputs[0]
     if (scale != 1).any():
         target = w.out(node, "_scaled") if shift.any() else w.out(node)
-        scaled = w.flat.operator("MUL", [scaled, w.flat.constant(node.name + "_scale", scale)], target)
+        scaled = w.flat.operator("MUL", [scaled, w.weights(node.name + "_scale", scale)], target)
     if shift.any():
-        scaled = w.flat.operator("ADD", [scaled, w.flat.constant(node.name + "_shift", shift)], w.out(node))
+        scaled = w.flat.operator("ADD", [scaled, w.weights(node.name + "_shift", shift)], w.out(node))
     return scaled
 
 
@@ -140,7 +159,7 @@ def _per_channel(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _prelu(w: _Writer, node: fx.Node, op: ops.PReLU, inputs: Inputs) -> int:
-    slope = w.flat.constant(node.name + "_slope", _array(op.slope).reshape(1, 1, -1))
+    slope = w.weights(node.name + "_slope", _array(op.slope).reshape(1, 1, -1))
     return w.flat.operator("PRELU", [inputs[0], slope], w.out(node))
 
 
