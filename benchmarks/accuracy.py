@@ -7,9 +7,9 @@ from pathlib import Path
 
 from lightseg.errors import BadInput, Unsupported
 from lightseg.export.artifact import read_artifact
-from lightseg.export.pipeline import load
 from lightseg.export.runner import torch_runner
 from lightseg.export.targets import TARGETS
+from lightseg.export.verification import load
 from lightseg.spec import Labels, Preprocess
 from lightseg.train.evaluate import Predict, Result, Task, evaluate
 from lightseg.train.layouts import find_pairs

@@ -31,7 +31,7 @@ def counters_table(counters: Sequence[Counters]) -> Table:
     for one in counters:
         table.add_column(one.name, justify="right", overflow="fold")
     for name in rows(counters):
-        table.add_row(_title(name), *(_cell(one, name) for one in counters))
+        table.add_row(title(name), *(_cell(one, name) for one in counters))
     return table
 
 
@@ -43,7 +43,7 @@ def counter_notes(counters: Sequence[Counters]) -> list[str]:
         counter = f"; instructions by {one.details['counter']}" if "counter" in one.details else ""
         spread = f", between inferences {one.details['spread']}" if "spread" in one.details else ""
         lines.append(f"{one.name}: {runtime}{counter}{spread}")
-        lines += [f"{one.name}: {_title(name)} {reason}" for name, reason in one.missing.items()]
+        lines += [f"{one.name}: {title(name).strip()} {reason}" for name, reason in one.missing.items()]
     return lines
 
 
@@ -54,7 +54,7 @@ def rows(counters: Sequence[Counters]) -> list[str]:
     return sorted(present, key=lambda name: (order.index(name.split(".")[0]), name))
 
 
-def _title(name: str) -> str:
+def title(name: str) -> str:
     return f"  {name.removeprefix('operators.')}" if name.startswith("operators.") else TITLES[name]
 
 

@@ -86,7 +86,7 @@ def counts_of_file(path: Path) -> dict[str, int]:
 
 def read_runtime(path: Path) -> tuple[int | None, dict[str, str]]:
     """How many parts the runtime's delegate takes the file in (None where it has none), and what runs it."""
-    from lightseg.export.pipeline import load
+    from lightseg.export.verification import load
 
     details = dict(load(path).details)
     partitions = details.pop("partitions", None)

@@ -23,7 +23,7 @@ def count(
     write: Path | None,
     console: Console,
     announce: Announce,
-) -> tuple[list[dict[str, Any]], list[str]]:
+) -> tuple[dict[str, Any], list[str]]:
     """Print the counts of ``paths``; return them as data, with the breaches of ``budget``.
 
     The file ``write`` is made or updated. Errors: `BadInput`, `OutputError`, and those of `count_artifact`.
@@ -39,7 +39,7 @@ def count(
     if write is not None:
         earlier.with_counts(counters).save(write)
         announce(f"wrote {write}")
-    return [one.to_dict() for one in counters], breaches
+    return {"kind": "counted", "artifacts": [one.to_dict() for one in counters]}, breaches
 
 
 def _counter(device: str) -> dict[str, Any]:

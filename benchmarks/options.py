@@ -19,6 +19,8 @@ EXAMPLES = """\
   lightseg-bench a.tflite --budget budget.json           … fail when one rises: one line each, exit status 1
   lightseg-bench --device arm64 --setup                  once: ARM runtimes into the user's cache …
   lightseg-bench --device arm64 a.tflite b.onnx          … then agreement on NEON and instructions, no milliseconds
+  lightseg-bench a.tflite --report page --add arm.json   one HTML page, earlier results with it
+  lightseg-bench --compare old.json new.json             what changed, and what is noise
 
 Times are of the runtime's call alone ("run"), in fresh pinned processes; load and first inference stand apart.
 """
@@ -58,8 +60,25 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--against", metavar="WHAT", help="compare with an artifact, a peer's file or a model, taking turns")
     p.add_argument("--profile", action="store_true", help="count params, MACs and bytes per layer; time nothing")
     add_counting(p)
+    add_reporting(p)
     cli.add_json(p)
     return p
+
+
+def add_reporting(p: argparse.ArgumentParser) -> None:
+    """Pages and comparisons of results."""
+    group = p.add_argument_group("results")
+    group.add_argument(
+        "--report", type=Path, metavar="DIR", help="also as one HTML page without network, with CSV, Markdown and JSON"
+    )
+    group.add_argument(
+        "--add",
+        metavar="FILE[,…]",
+        help="earlier --json results for that page: latencies, --counters, --device arm64, lightseg-evaluate's scores",
+    )
+    group.add_argument(
+        "--compare", nargs=2, type=Path, metavar=("OLD", "NEW"), help="two --json results: what changed, what is noise"
+    )
 
 
 def add_counting(p: argparse.ArgumentParser) -> None:

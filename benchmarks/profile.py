@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from lightseg.spec import ModelSpec
 
 Size = tuple[int, int]
+COUNTED = (".onnx", ".tflite")
+"""Endings of the files that `count_file` reads."""
 
 
 def profile(files: Sequence[Path], names: Sequence[str], size: Size | None, console: Console) -> list[dict[str, Any]]:

@@ -30,6 +30,10 @@ class Report:
     rows: list[Row] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     comparisons: list[Comparison] = field(default_factory=list)
+    ceilings: dict[str, Any] | None = None
+    """What this machine can do at best, where that was measured."""
+    costs: dict[str, dict[str, int]] = field(default_factory=dict)
+    """MACs and bytes moved of every artifact, by file name, where they were counted."""
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -40,6 +44,8 @@ class Report:
             "rows": [row.to_dict() for row in self.rows],
             "comparisons": [comparison.to_dict() for comparison in self.comparisons],
             "failed": self.failed,
+            "ceilings": self.ceilings,
+            "costs": self.costs,
         }
 
     def save(self, path: Path) -> None:
@@ -94,3 +100,12 @@ def against(
         if save_to is not None:
             report.save(save_to)
     return report
+
+
+def costs_of(subjects: Iterable[Subject]) -> dict[str, dict[str, int]]:
+    """MACs and bytes moved by counting, for the files whose format can be counted."""
+    from lightseg.benchmarks.profile import COUNTED, count_file
+
+    paths = [Path(subject.path) for subject in subjects if subject.path is not None]
+    costs = {path.name: count_file(path) for path in paths if path.suffix in COUNTED}
+    return {name: {"macs": cost.macs, "bytes_moved": cost.bytes_moved} for name, cost in costs.items()}

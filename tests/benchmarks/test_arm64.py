@@ -134,12 +134,13 @@ def programs(monkeypatch: pytest.MonkeyPatch, qemu: dict[str, str]) -> dict[str,
         if program == state["fails"]:
             return subprocess.CompletedProcess(command, 1, "", "E: first\nE: Unable to fetch some archives\n")
         if program == "apt-get":
-            return subprocess.CompletedProcess(command, *state["apt"], "")
+            code, said = state["apt"]
+            return subprocess.CompletedProcess(command, code, said, "")
         if program == "dpkg-deb":
             Path(command[-1]).mkdir(exist_ok=True)
         return subprocess.CompletedProcess(command, 0, '{"numpy": "2"}\n', "")
 
-    monkeypatch.setattr(setting_up.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     return state
 
 

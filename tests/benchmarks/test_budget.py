@@ -148,7 +148,7 @@ def test_the_command_writes_keeps_and_breaks_a_budget(
         "lightseg-bench: over budget: a.tflite: operators.conv rose from 40 to 48 (+20.0%)",
     ]
     assert "48" in out and "delegate partitions" in out
-    assert json.loads(result.read_text())[0]["counts"]["operators"] == 170
+    assert json.loads(result.read_text())["artifacts"][0]["counts"]["operators"] == 170
     assert json.loads(budget.read_text()) == written
 
 

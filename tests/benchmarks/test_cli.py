@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lightseg.benchmarks import cli, report
+from lightseg.benchmarks import cli, report, timing_mode
 from lightseg.benchmarks.latency import FULL, QUICK
 from lightseg.benchmarks.measure import Row
 from lightseg.benchmarks.process import Failed
@@ -140,7 +140,7 @@ def test_json_on_standard_output_is_json_alone(faked: list[Subject], capsys: Cap
     [([], FULL, FULL.samples), (["--quick"], QUICK, 200), (["--samples", "7"], FULL, 7)],
 )
 def test_protocol_options(argv: list[str], protocol: Any, samples: int) -> None:
-    chosen = cli.protocol(cli.parser().parse_args(["a.onnx", *argv]))
+    chosen = timing_mode.protocol(cli.parser().parse_args(["a.onnx", *argv]))
     assert chosen.samples == samples
     assert (chosen.seconds, chosen.processes) == (protocol.seconds, protocol.processes)
 

@@ -84,7 +84,7 @@ def test_no_counts_at_all(tmp_path: Path) -> None:
 
 
 def test_the_counted_process_runs_the_artifact(small: dict[str, Path], tmp_path: Path) -> None:
-    from lightseg.export.pipeline import load
+    from lightseg.export.verification import load
 
     session = Counted("syscall")
     x = np.random.default_rng(0).random((1, 3, 32, 64), np.float32)
@@ -110,7 +110,12 @@ def test_marks_enclose_every_run_and_one_empty_region(small: dict[str, Path], mo
     session = Counted("syscall")
     session.open({"path": str(small["tflite"])})
     run = session.runner.run
-    monkeypatch.setattr(session.runner, "run", lambda: (log.append("run"), run()))
+
+    def logged() -> None:
+        log.append("run")
+        run()
+
+    monkeypatch.setattr(session.runner, "run", logged)
     session.count({"runs": 2})
     assert log == ["begin", "end", "begin", "run", "end", "begin", "run", "end"]
 

@@ -65,8 +65,8 @@ def test_wheel_holds_every_module_and_its_data(wheel: Path) -> None:
     modules = {f"{folders[path.parent]}/{path.name}" for _, path in sources()}
     data = [*(ROOT / "lightseg" / "samples").glob("*"), *(ROOT / "lightseg" / "pretrained").glob("*")]
     recipes = {f"lightseg/train/recipes/{path.name}" for path in (ROOT / "train" / "recipes").glob("*.yaml")}
-    plugin = {"lightseg/benchmarks/arm64/plugin.c"}
-    assert held == modules | recipes | plugin | {str(path.relative_to(ROOT)) for path in data} | {"lightseg/py.typed"}
+    parts = {f"lightseg/benchmarks/{part}" for part in ("arm64/plugin.c", "page/report.html.j2")}
+    assert held == modules | recipes | parts | {str(path.relative_to(ROOT)) for path in data} | {"lightseg/py.typed"}
     assert "lightseg/samples/astronaut.jpg" in held
     assert recipes
 

@@ -1,0 +1,146 @@
+"""Writes the page: index.html, results.json, rows.csv and summary.md in one folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightseg.benchmarks.page import plots
+from lightseg.benchmarks.page.text import as_csv, as_markdown
+from lightseg.benchmarks.page.view import Line, View, score_of, view
+from lightseg.errors import MissingExtra
+from lightseg.files import atomic_path
+
+TITLE = "lightseg benchmark"
+
+
+def write_report(folder: Path, results: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """One page of all ``results``, as `view` takes them; the files written, the page first.
+
+    Errors: `MissingExtra` without Jinja2, `BadInput` for an incomplete result, `OutputError`.
+    """
+    shown = view(results)
+    texts = {
+        "index.html": as_html(shown),
+        "results.json": json.dumps(list(results), ensure_ascii=False) + "\n",
+        "rows.csv": as_csv(shown),
+        "summary.md": as_markdown(shown),
+    }
+    for name, text in texts.items():
+        with atomic_path(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return [folder / name for name in texts]
+
+
+def require_jinja() -> None:
+    """Worth knowing before anything is measured. Errors: `MissingExtra`."""
+    from importlib.util import find_spec
+
+    if find_spec("jinja2") is None:
+        raise MissingExtra("--report", "report", "jinja2")
+
+
+def as_html(shown: View) -> str:
+    require_jinja()
+    import jinja2
+
+    source = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    return environment.from_string(source).render(
+        v=shown,
+        plots=plots,
+        title=TITLE,
+        machine=machine(shown),
+        headline=headline(shown),
+        legend=plots.legend(line.runtime for line in shown.lines),
+        ms=plots.milliseconds,
+        half=half_width,
+        scored={line.name: score[1] for line in shown.lines if (score := score_of(shown, line))},
+        reasons=[(line.name, "; ".join([*line.reasons, *filter(None, [line.note])])) for line in _noted(shown)],
+        accuracy=accuracy_plot(shown),
+        roof=roofline_plot(shown),
+        counters=counter_rows(shown),
+        facts=facts(shown.environment, shown.protocol),
+    )
+
+
+def headline(shown: View) -> str:
+    """What someone takes home who reads one sentence."""
+    if not shown.groups:
+        return "What two forms cost beside each other." if shown.comparisons else "Exact counts; nothing was timed."
+    best = [group.fastest for group in shown.groups]
+    runtimes = list(dict.fromkeys(line.runtime for line in best))
+    gains = sorted(gain for group, line in zip(shown.groups, best) if (gain := group.gain(line)))
+    if len(best) == 1:
+        text = f"{best[0].network} takes {plots.milliseconds(best[0].p50)} ms as {best[0].runtime}"
+    elif len(runtimes) == 1:
+        text = f"{runtimes[0]} is the fastest form of all {len(best)} networks"
+    else:
+        each = "; ".join(f"{line.network} {line.runtime}" for line in best)
+        text = f"The fastest form of each network: {each}"
+    if not gains:
+        return f"{text}."
+    spread = f"{gains[0]:.1f}" if len(gains) == 1 else f"{gains[0]:.1f} to {gains[-1]:.1f}"
+    return f"{text}, {spread} times as fast as PyTorch eager."
+
+
+def machine(shown: View) -> str:
+    known = shown.environment
+    if not known:
+        return ""
+    guest = ", virtual machine" if known["virtual_machine"] else ""
+    cores = ",".join(map(str, known["affinity"]))
+    return f"{known['cpu']}{guest} · pinned to core {cores} · {known['time'][:10]} · commit {known['commit']}"
+
+
+def half_width(line: Line) -> float:
+    low, high = line.interval
+    return (high - low) / 2 / line.p50
+
+
+def accuracy_plot(shown: View) -> str | None:
+    scored = [(line, score) for line in shown.lines if (score := score_of(shown, line))]
+    if not scored:
+        return None
+    metric = scored[0][1][0]
+    names = {"per_image_person_iou": "person IoU, mean over images, %", "confusion_miou": "mean IoU of classes, %"}
+    points = [(line.name, line.runtime, line.p50, value) for line, (kind, value) in scored if kind == metric]
+    return plots.scatter(points, "ms per inference, median, log", names[metric])
+
+
+def roofline_plot(shown: View) -> str | None:
+    points = []
+    for line in shown.lines:
+        cost = shown.costs.get(line.file)
+        if cost and line.threads == 1:
+            points.append((line.name, line.runtime, cost["macs"] / cost["bytes_moved"], cost["macs"] / line.p50 / 1e6))
+    if not points or not shown.ceilings:
+        return None
+    return plots.roofline(points, shown.ceilings["macs_per_second"], shown.ceilings["bytes_per_second"])
+
+
+def counter_rows(shown: View) -> list[tuple[str, str]]:
+    """Every counter that any artifact has or misses, with its title."""
+    from lightseg.benchmarks.count_tables import rows, title
+    from lightseg.benchmarks.counters import Counters
+
+    counted = [Counters(one["name"], one["counts"], one["missing"]) for one in shown.counted]
+    return [(name, title(name).strip()) for name in rows(counted)]
+
+
+def facts(environment: Mapping[str, Any], protocol: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The environment, and how often things were timed, as text."""
+    found = [(name.replace("_", " "), _text(value)) for name, value in environment.items()]
+    return found + ([("protocol", _text(protocol))] if protocol else [])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name.replace('_', ' ')} {_text(one)}" for name, one in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _noted(shown: View) -> list[Line]:
+    return [line for line in shown.lines if line.reasons or line.note]

@@ -1,0 +1,191 @@
+"""From result files to what a page shows. Reads JSON only, so that any earlier result can be shown again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightseg.errors import BadInput
+
+EAGER = "PyTorch eager"
+KINDS = ("measured", "counted", "emulated", "scores")
+"""Result files that a page can show, by their key ``kind``; what lightseg-evaluate writes is known by ``scores``."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One measured row. Times are milliseconds of the run alone unless the name says otherwise."""
+
+    network: str
+    runtime: str
+    shape: tuple[int, ...]
+    threads: int
+    verdict: str
+    reasons: tuple[str, ...]
+    note: str
+    statistics: Mapping[str, Mapping[str, Any]]
+    """The summary of every boundary."""
+    interval: tuple[float, float]
+    samples: tuple[float, ...]
+    file: str
+    """The artifact's file name; empty for PyTorch eager."""
+
+    @property
+    def size(self) -> str:
+        batch, _, height, width = self.shape
+        return f"{height}×{width}" if batch == 1 else f"{batch} × {height}×{width}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.network}, {self.runtime}" + (f", {self.threads} threads" if self.threads > 1 else "")
+
+    @property
+    def p50(self) -> float:
+        """The median; of few samples too, as the verdict then says."""
+        return float(self.statistics["run"]["median_ms"])
+
+    def value(self, boundary: str, statistic: str) -> float | None:
+        value = self.statistics.get(boundary, {}).get(statistic)
+        return None if value is None else float(value)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows of one network at one size, comparable with each other."""
+
+    network: str
+    size: str
+    lines: tuple[Line, ...]
+
+    @property
+    def fastest(self) -> Line:
+        """Of the rows that are not INVALID; of all where there is no other."""
+        valid = [line for line in self.lines if line.verdict != "INVALID"]
+        return min(valid or self.lines, key=lambda line: line.p50)
+
+    @property
+    def slowest(self) -> float:
+        return max(line.p50 for line in self.lines)
+
+    def gain(self, line: Line) -> float | None:
+        """How many times faster than PyTorch eager with as many threads; None for eager itself."""
+        eager = [o for o in self.lines if o.runtime == EAGER and o.threads == line.threads]
+        return eager[0].p50 / line.p50 if eager and line.runtime != EAGER else None
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything on the page."""
+
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    command: str = ""
+    groups: tuple[Group, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+    comparisons: tuple[Mapping[str, Any], ...] = ()
+    counted: tuple[Mapping[str, Any], ...] = ()
+    emulated: tuple[Mapping[str, Any], ...] = ()
+    scores: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    ceilings: Mapping[str, Any] = field(default_factory=dict)
+    costs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def lines(self) -> list[Line]:
+        return [line for group in self.groups for line in group.lines]
+
+    @property
+    def verdicts(self) -> dict[str, int]:
+        return {v: sum(line.verdict == v for line in self.lines) for v in ("PUBLISHABLE", "NOISY", "INVALID")}
+
+
+def read_results(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """Results written with --json. Errors: `BadInput` for a file that is none."""
+    return [_read(path) for path in paths]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"cannot read {path} ({error.strerror}); name a file written with --json") from error
+    except ValueError as error:
+        raise BadInput(f"{path} is no JSON ({error}); name a file written with --json") from error
+    if isinstance(data, dict) and "scores" in data:
+        return {"kind": "scores", **data}
+    if not isinstance(data, dict) or data.get("kind") not in KINDS:
+        raise BadInput(f"{path} is no result of lightseg-bench or lightseg-evaluate; write one with --json {path.name}")
+    return data
+
+
+def view(results: Iterable[Mapping[str, Any]]) -> View:
+    """One page of all ``results``. Machine, command and protocol are those of the first measured one.
+
+    Errors: `BadInput` when a result lacks what its kind must have.
+    """
+    of: dict[str, list[Mapping[str, Any]]] = {kind: [] for kind in KINDS}
+    for result in results:
+        of[result["kind"]].append(result)
+    try:
+        return _view(of)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise BadInput(f"a result is not complete ({type(error).__name__}: {error}); measure again") from error
+
+
+def _view(of: Mapping[str, Sequence[Mapping[str, Any]]]) -> View:
+    measured = of["measured"]
+    first: Mapping[str, Any] = measured[0] if measured else {}
+    rows = [row for result in measured for row in result["rows"]]
+    return View(
+        environment=first.get("environment", {}),
+        command=" ".join(["lightseg-bench", *first.get("command", [])]) if measured else "",
+        groups=tuple(groups([line(row) for row in rows])),
+        failed={name: reason for result in measured for name, reason in result["failed"].items()},
+        comparisons=tuple(one for result in measured for one in result["comparisons"]),
+        counted=tuple(one for result in of["counted"] for one in result["artifacts"]),
+        emulated=tuple(row for result in of["emulated"] for row in result["rows"]),
+        scores={name: score for result in of["scores"] for name, score in result["scores"].items()},
+        ceilings=first.get("ceilings") or {},
+        costs={name: cost for result in measured for name, cost in (result.get("costs") or {}).items()},
+        protocol=rows[0]["protocol"] if rows else {},
+    )
+
+
+def line(row: Mapping[str, Any]) -> Line:
+    """One row of a measured result."""
+    subject = row["subject"]
+    precision = "" if subject["precision"] in ("", "fp32") else f" {subject['precision']}"
+    low, high = row["run_p50_interval_ms"]
+    return Line(
+        network=subject["label"],
+        runtime=subject["runtime"] + precision,
+        shape=tuple(subject["shape"]),
+        threads=row["threads"],
+        verdict=row["verdict"],
+        reasons=tuple(row["reasons"]),
+        note=subject["note"],
+        statistics=row["summary"],
+        interval=(low, high),
+        samples=tuple(ns / 1e6 for process in row["processes"] for ns in process["sampled"]["samples_ns"]),
+        file=Path(subject["path"]).name if subject["path"] else "",
+    )
+
+
+def groups(lines: Iterable[Line]) -> list[Group]:
+    """In the order of their first rows."""
+    found: dict[tuple[str, str], list[Line]] = {}
+    for one in lines:
+        found.setdefault((one.network, one.size), []).append(one)
+    return [Group(network, size, tuple(members)) for (network, size), members in found.items()]
+
+
+def score_of(shown: View, one: Line) -> tuple[str, float] | None:
+    """The accuracy that belongs to a row, as metric and value in percent: its file's, else its model's."""
+    for name in (one.file, one.network, one.network.replace("-", ".", 1)):
+        score = shown.scores.get(name)
+        for metric in ("per_image_person_iou", "confusion_miou"):
+            if name and score and metric in score:
+                return metric, float(score[metric])
+    return None

@@ -1,0 +1,78 @@
+"""Timing: from the options to measured rows or comparisons, and their tables."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightseg.benchmarks.ceilings import measure_ceilings
+from lightseg.benchmarks.environment import available_cores, quiet_cores
+from lightseg.benchmarks.latency import FULL, QUICK, Protocol
+from lightseg.benchmarks.peers import peer_subject
+from lightseg.benchmarks.report import Report, against, bench, costs_of
+from lightseg.benchmarks.selection import artifact_subjects, eager_subject, grouped, other_side
+from lightseg.benchmarks.tables import comparison_table, latency_table, machine, notes
+from lightseg.errors import BadInput
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lightseg.benchmarks.subject import Subject
+
+
+def subjects(
+    args: argparse.Namespace, models: Sequence[str], artifacts: Sequence[Path], peers: Sequence[Path]
+) -> list[Subject]:
+    """Models in PyTorch eager, each followed by its artifacts; then the peers."""
+    eager = [eager_subject(name, args.weights, args.input_size, args.device) for name in models]
+    others = [peer_subject(path) for path in peers]
+    return grouped(eager, artifact_subjects(artifacts, args.device, args.weights), others)
+
+
+def measured(args: argparse.Namespace, todo: Sequence[Subject], announce: Callable[[str], None]) -> Report:
+    """Rows for all of ``todo``; with ``--against``, comparisons: of the files where there are any."""
+    images = None if args.images is None else str(args.images.resolve())
+    save_to = None if args.json in (None, "-") else Path(args.json)
+    how, where = protocol(args), cores(args)
+    if args.against is None:
+        report = bench(todo, how, where, images, save_to, announce)
+    else:
+        files = [subject for subject in todo if subject.path is not None]
+        other = other_side(args.against, args.device)
+        report = against(files or todo, other, how, where, images, save_to, announce)
+    if args.report is not None and args.device == "cpu":
+        announce("measuring this machine's limits")
+        report.ceilings, report.costs = measure_ceilings(where), costs_of(todo)
+        if save_to is not None:
+            report.save(save_to)
+    return report
+
+
+def show(report: Report, console: Console) -> None:
+    if report.comparisons:
+        console.print(comparison_table(report.comparisons))
+        console.print(machine(report), highlight=False, markup=False)
+    if report.rows:
+        console.print(latency_table(report.rows))
+        for line in [machine(report), *notes(report.rows)]:
+            console.print(line, highlight=False, markup=False)
+
+
+def protocol(args: argparse.Namespace) -> Protocol:
+    asked = {name: getattr(args, name) for name in ("samples", "seconds", "processes")}
+    asked["restarts"] = args.processes
+    return replace(QUICK if args.quick else FULL, **{name: v for name, v in asked.items() if v is not None})
+
+
+def cores(args: argparse.Namespace) -> list[int]:
+    allowed = available_cores()
+    if args.threads > len(allowed):
+        raise BadInput(f"--threads {args.threads}: this process may use {len(allowed)} cores; take at most as many")
+    if args.cores is None:
+        return quiet_cores(args.threads)
+    if len(args.cores) != args.threads or not set(args.cores) <= set(allowed):
+        raise BadInput(f"--cores needs {args.threads} of {','.join(map(str, allowed))}, one for every thread")
+    return list(args.cores)
