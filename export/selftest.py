@@ -16,13 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
+from lightseg.export.answers import prepared
 from lightseg.export.artifact import Artifact
 from lightseg.export.defects import GRAPH_DEFECTS, PREPROCESS_DEFECTS, RUNNER_DEFECTS, other_eps
 from lightseg.export.graph import ops
 from lightseg.export.graph.edit import op_nodes
 from lightseg.export.parity import ProbeParity, measure
 from lightseg.export.pipeline import Request, describe, make_plan
-from lightseg.export.reference import Reference, prepared
+from lightseg.export.reference import Reference
 from lightseg.export.runner import Runner
 from lightseg.export.targets import Target, find_target
 from lightseg.spec import ModelSpec
@@ -129,7 +130,7 @@ class _Bench:
         for name, change in PREPROCESS_DEFECTS.items():
             yield self._in_preprocessing(name, change)
         for name, wrong in RUNNER_DEFECTS.items():
-            yield self._judged(name, "runtime", self.record, lambda wrong=wrong: _Wrong(self.sound, wrong))
+            yield self._judged(name, "runtime", self.record, partial(_Wrong, self.sound, wrong))
 
     def smallest_caught(self) -> float | None:
         caught = None

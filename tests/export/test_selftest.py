@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lightseg.errors import ParityError
 from lightseg.export import selftest, verify_cli
+from lightseg.export.defects import GRAPH_DEFECTS, RUNNER_DEFECTS
 from lightseg.export.parity import Parity, measure
 from lightseg.export.reference import Reference
 from lightseg.export.selftest import SelfTest, Trial, self_test, size_of_trials
@@ -45,23 +48,16 @@ def test_every_defect_in_a_file_of_the_target_is_refused(target: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("target", TARGETS)
-def test_every_defect_is_refused_on_released_weights(name: str, target: str, released: Any) -> None:
+@pytest.mark.parametrize(("target", "precision"), [(t.name, p) for t in TARGETS.values() for p in t.precisions])
+def test_every_defect_is_refused_on_released_weights(target: str, precision: str, released: Path) -> None:
     require(target)
-    model = create_model(f"{name}.clova")
-    for precision in TARGETS[target].precisions:
-        assert self_test(model, target, precision, _released(name)).survivors == []
+    assert self_test(create_model("sinet.clova"), target, precision, _released()).survivors == []
 
 
-def _released(name: str) -> Reference:
-    if name not in _REFERENCES:
-        model = create_model(f"{name}.clova")
-        _REFERENCES[name] = Reference(model, *size_of_trials(model.spec))
-    return _REFERENCES[name]
-
-
-_REFERENCES: dict[str, Reference] = {}
+@cache
+def _released() -> Reference:
+    model = create_model("sinet.clova")
+    return Reference(model, *size_of_trials(model.spec))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -73,7 +69,7 @@ def test_the_size_of_trials_fits(name: str) -> None:
 def test_a_proof_that_lets_all_pass_survives_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gate that never refuses is reported as one: all tried, none caught."""
     require("onnx")
-    few = {k: selftest.GRAPH_DEFECTS[k] for k in ("classes swapped", "kernel rolled")}
+    few = {k: GRAPH_DEFECTS[k] for k in ("classes swapped", "kernel rolled")}
     monkeypatch.setattr(selftest, "GRAPH_DEFECTS", few)
     monkeypatch.setattr(selftest, "PREPROCESS_DEFECTS", {})
 
@@ -89,7 +85,7 @@ def test_a_proof_that_lets_all_pass_survives_nothing(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(selftest, "measure", blind)
     result = self_test(lively("sinet"), "onnx", reference=reference("sinet"))
     assert result.kill_rate == 0 and result.smallest_caught is None
-    assert len(result.survivors) == result.tried == 4 + len(selftest.RUNNER_DEFECTS)
+    assert len(result.survivors) == result.tried == 4 + len(RUNNER_DEFECTS)
 
 
 def test_an_unsound_file_is_no_bench(monkeypatch: pytest.MonkeyPatch) -> None:
