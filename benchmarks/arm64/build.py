@@ -24,11 +24,11 @@ Announce = Callable[[str], None]
 PYTHONS = ("3.13", "3.12", "3.11", "3.10")
 """Guest interpreters, the newest that apt offers for arm64 is taken."""
 LIBRARIES = ("libstdc++6", "libgomp1")
-RUNTIMES = ("numpy", "ai-edge-litert", "onnxruntime", "flatbuffers")
+RUNTIMES = ("numpy", "ai-edge-litert", "onnxruntime", "ncnn", "flatbuffers")
 """Wheels, in the versions installed here, so that both processors run the same release."""
 PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_27_aarch64", "manylinux_2_28_aarch64", "manylinux_2_34_aarch64")
-WHEELS_MB = 50
-DISK_MB = 310
+WHEELS_MB = 60
+DISK_MB = 350
 """Measured; the sizes of the Debian packages are asked of apt-get."""
 FEATURES = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"
 
@@ -188,9 +188,9 @@ def finish(root: Root, python: str) -> None:
 HELLO = """
 import json, platform
 from importlib import metadata
-import numpy, onnxruntime, ai_edge_litert.interpreter
+import numpy, ncnn, onnxruntime, ai_edge_litert.interpreter
 assert platform.machine() == "aarch64", platform.machine()
-names = ("numpy", "ai-edge-litert", "onnxruntime")
+names = ("numpy", "ai-edge-litert", "onnxruntime", "ncnn")
 print(json.dumps({name: metadata.version(name) for name in names}))
 """
 

@@ -15,6 +15,7 @@ from lightseg.benchmarks.arm64.root import CPU, Root, emulator_version
 from lightseg.benchmarks.counters import counts_of_file, one_input
 from lightseg.benchmarks.instructions import COUNTED_MODULE, CountedRunner, Instructions, net
 from lightseg.benchmarks.process import Failed
+from lightseg.benchmarks.profile import COUNTED
 from lightseg.errors import LightsegError, ParityError
 
 RUNS = 4
@@ -29,7 +30,8 @@ class Emulated:
 
     name: str
     instructions: Instructions
-    macs: int
+    macs: int | None
+    """None where the format cannot be counted."""
     parity: tuple[dict[str, Any], ...]
     """Per golden: the probe, the largest error and what was allowed, pixels that changed class."""
     disagrees: str | None
@@ -68,8 +70,8 @@ class Emulated:
 
 def emulate(root: Root, path: Path) -> Emulated:
     """Errors: `Failed` when the emulated process dies; those of `read_artifact` and of the counters."""
-    macs = counts_of_file(path)["macs"]
-    runs = RUNS if macs <= LARGE else RUNS // 2
+    macs = counts_of_file(path)["macs"] if path.suffix in COUNTED else None
+    runs = RUNS if (macs or 0) <= LARGE else RUNS // 2
     with tempfile.TemporaryDirectory(prefix="lightseg-arm64-") as folder:
         counts = Path(folder) / "counts"
         command = root.command(["-m", COUNTED_MODULE, "syscall"], counts)

@@ -40,7 +40,7 @@ def _cells(row: Emulated) -> list[str | Text]:
         f"{counted.count / 1e6:,.1f}",
         _share(mix.get("fma"), counted.count),
         _share(mix.get("memory"), counted.count),
-        f"{row.macs / counted.count:.2f}",
+        MISSING if row.macs is None else f"{row.macs / counted.count:.2f}",
         MISSING if error is None else f"{error:.1e}",
         f"{row.changed} of {row.pixels:,}" if row.parity else MISSING,
         verdict,

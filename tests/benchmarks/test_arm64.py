@@ -306,5 +306,6 @@ def test_arm_kernels_equal_pytorch_and_repeat_their_count(target: str, small: di
     first, second = (emulate(default_root(), small[target]) for _ in range(2))
     assert first.disagrees is None and first.changed == 0
     assert first.instructions.count == pytest.approx(second.instructions.count, rel=5e-3)
+    assert first.macs is not None
     assert first.macs / 16 < first.instructions.count < first.macs * 16
     assert first.instructions.mix is not None and first.instructions.mix["fma"] * 4 > first.macs * 0.8
