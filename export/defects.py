@@ -226,11 +226,15 @@ RUNNER_DEFECTS: dict[str, Callable[[Callable[[Answer], Answer], Answer], Answer]
     "infinity in one pixel": lambda run, x: _with(run(x), np.inf),
     "all NaN": lambda run, x: np.full_like(run(x), np.nan),
     "all zero": lambda run, x: np.zeros_like(run(x)),
-    "scaled by 1.001": lambda run, x: run(x) * 1.001,
-    "logits in bfloat16": lambda run, x: torch.from_numpy(run(x).copy()).bfloat16().float().numpy(),
     "beyond the range of float16": lambda run, x: _overflowed(run(x)),
 }
 """By what the runtime does with a right file."""
+
+COARSE_DEFECTS: dict[str, Callable[[Callable[[Answer], Answer], Answer], Answer]] = {
+    "scaled by 1.001": lambda run, x: run(x) * 1.001,
+    "logits in bfloat16": lambda run, x: torch.from_numpy(run(x).copy()).bfloat16().float().numpy(),
+}
+"""The same, too small to be a defect of anything less precise than float32."""
 
 
 def _reread(y: Answer) -> Answer:

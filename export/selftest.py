@@ -18,7 +18,7 @@ from torch import fx
 
 from lightseg.export.answers import prepared
 from lightseg.export.artifact import Artifact
-from lightseg.export.defects import GRAPH_DEFECTS, PREPROCESS_DEFECTS, RUNNER_DEFECTS, other_eps
+from lightseg.export.defects import COARSE_DEFECTS, GRAPH_DEFECTS, PREPROCESS_DEFECTS, RUNNER_DEFECTS, other_eps
 from lightseg.export.graph import ops
 from lightseg.export.graph.edit import op_nodes
 from lightseg.export.parity import ProbeParity, measure
@@ -129,7 +129,8 @@ class _Bench:
             yield self._in_file(f"batch-norm eps {eps:g}", iter([damaged]))
         for name, change in PREPROCESS_DEFECTS.items():
             yield self._in_preprocessing(name, change)
-        for name, wrong in RUNNER_DEFECTS.items():
+        coarse = COARSE_DEFECTS if self.request.precision == "fp32" else {}
+        for name, wrong in (RUNNER_DEFECTS | coarse).items():
             yield self._judged(name, "runtime", self.record, partial(_Wrong, self.sound, wrong))
 
     def smallest_caught(self) -> float | None:

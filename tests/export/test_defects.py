@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from torch import fx
 
 from lightseg.errors import ParityError
+from lightseg.export.answers import as_output, prepared
 from lightseg.export.artifact import Artifact
-from lightseg.export.defects import GRAPH_DEFECTS, PREPROCESS_DEFECTS, RUNNER_DEFECTS, other_eps
+from lightseg.export.defects import COARSE_DEFECTS, GRAPH_DEFECTS, PREPROCESS_DEFECTS, RUNNER_DEFECTS, other_eps
 from lightseg.export.graph.compose import bake_preprocess
 from lightseg.export.parity import measure
 from lightseg.export.pipeline import Request, describe, make_plan
-from lightseg.export.reference import Reference, as_output, prepared
+from lightseg.export.reference import Reference
 from lightseg.export.targets import TARGETS
 from lightseg.zoo import MODELS, create_model
 from tests.export.subjects import graph_of, reference, relative, small_size
@@ -29,6 +30,7 @@ from tests.export.subjects import graph_of, reference, relative, small_size
 MANY = [pytest.param(n, marks=[pytest.mark.slow] * (n not in ("sinet", "c3netv2"))) for n in MODELS]
 """Two networks stand for the rest in the quick run: one with gates and shuffles, one with dilations."""
 Run = Callable[[NDArray[Any]], NDArray[Any]]
+WRONG_RUNS = RUNNER_DEFECTS | COARSE_DEFECTS
 EFFECTIVE = 1e-3
 """A place where the defect moves the logits by less than this on a photograph is no defect: a dead branch, say."""
 
@@ -156,12 +158,12 @@ def _baked(ref: Reference, preprocess: Any) -> Run:
     return lambda x: run(x.transpose(0, 2, 3, 1).astype(np.uint8))
 
 
-@pytest.mark.parametrize("defect", RUNNER_DEFECTS)
+@pytest.mark.parametrize("defect", WRONG_RUNS)
 @pytest.mark.parametrize("name", MANY)
 def test_what_a_runtime_does_wrong_is_caught(name: str, defect: str) -> None:
     ref = slim(name)
     run = _sound(name)
-    refused(draft(name), partial(RUNNER_DEFECTS[defect], run), ref)
+    refused(draft(name), partial(WRONG_RUNS[defect], run), ref)
 
 
 @pytest.mark.parametrize("output", ["probability", "mask"])
@@ -211,13 +213,13 @@ def test_every_defect_is_caught_on_released_weights(
             else:
                 skipped += 1
     run = in_float32(copy.deepcopy(ref.graph))
-    for wrong in RUNNER_DEFECTS.values():
+    for wrong in WRONG_RUNS.values():
         refused(record, partial(wrong, run), ref)
     baked = drafted(ref, preprocess="baked")
     for change in PREPROCESS_DEFECTS.values():
         refused(baked, _baked(ref, change(ref.preprocess)), ref)
     with capsys.disabled():
-        total = caught + len(RUNNER_DEFECTS) + len(PREPROCESS_DEFECTS)
+        total = caught + len(WRONG_RUNS) + len(PREPROCESS_DEFECTS)
         print(f"\n{name}: {total} defects caught of {total}; {skipped} places where nothing changes")  # noqa: T201
     assert caught > 20
 
