@@ -13,19 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightseg.export.artifact import Artifact, read_artifact
-    from lightseg.export.pipeline import Request, Verification, export, load, matrix, verify
+    from lightseg.export.pipeline import Request, export, matrix
+    from lightseg.export.verification import Verification, load, verify
 
 __all__ = ["Artifact", "Request", "Verification", "export", "load", "matrix", "read_artifact", "verify"]
 
+_HOMES = {"artifact": ("Artifact", "read_artifact"), "verification": ("Verification", "load", "verify")}
+"""The modules that need no PyTorch, and what they define; the other names are the pipeline's."""
+
 
 def __getattr__(name: str) -> Any:
-    """Load the stage only when it is used: ``--help`` must not wait for torch."""
-    if name in ("Artifact", "read_artifact"):
-        from lightseg.export import artifact
+    """Load what is used and no more: ``--help`` must not wait for torch, and a file is verified without it."""
+    from importlib import import_module
 
-        return getattr(artifact, name)
-    if name in __all__:
-        from lightseg.export import pipeline
-
-        return getattr(pipeline, name)
-    raise AttributeError(f"module 'lightseg.export' has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module 'lightseg.export' has no attribute {name!r}")
+    home = next((module for module, names in _HOMES.items() if name in names), "pipeline")
+    return getattr(import_module(f"lightseg.export.{home}"), name)

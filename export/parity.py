@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightseg.errors import ParityError
+from lightseg.export.answers import Distance, Limit, as_mask, as_output, margin, prepared
 from lightseg.export.artifact import Artifact, Golden
 from lightseg.export.probes import NATURAL
-from lightseg.export.reference import Distance, Limit, Reference, as_mask, as_output, margin, prepared
 from lightseg.export.runner import Runner
+
+if TYPE_CHECKING:
+    from lightseg.export.reference import Reference
 
 TOLERANCE: dict[str, dict[str, float]] = {
     "fp32": {"relative": 1e-4, "mean": 1e-4, "agreement": 0.999},

@@ -1,27 +1,25 @@
-"""export and verify: from a model to a proven file, and from a file back to its proof."""
+"""export: from a model to a proven file."""
 
 from __future__ import annotations
 
 import copy
 import json
 import platform
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lightseg.errors import ParityError, UnknownName, Unsupported
-from lightseg.export.artifact import Artifact, read_artifact, sidecar_text, write_sidecar
+from lightseg.errors import UnknownName, Unsupported
+from lightseg.export.artifact import Artifact, sidecar_text, write_sidecar
 from lightseg.export.graph.compose import OUTPUTS, Output, append_head, bake_preprocess
 from lightseg.export.graph.shapes import shapes
-from lightseg.export.parity import TOLERANCE, Parity, check_goldens, limits, measure
+from lightseg.export.parity import TOLERANCE, check_goldens, limits, measure
 from lightseg.export.reference import Reference
 from lightseg.export.rewrites import rewrite
-from lightseg.export.runner import Runner
-from lightseg.export.targets import Plan, Target, find_target, target_of
+from lightseg.export.targets import Plan, Target, find_target
 from lightseg.files import atomic_path, copy_to, sha256_of
-from lightseg.zoo import SegmentationModel, create_model
+from lightseg.zoo import SegmentationModel
 
 PREPROCESS = ("none", "baked")
 
@@ -190,55 +188,6 @@ def _version(module: str) -> str:
         return metadata.version(module.replace("_", "-"))
     except metadata.PackageNotFoundError:
         return "unknown"
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What `verify` found: the repeated goldens, and the full comparison when PyTorch was asked."""
-
-    artifact: Artifact
-    runner: dict[str, str]
-    goldens: Sequence[dict[str, Any]]
-    parity: Parity | None
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "file": self.artifact.path.name,
-            "sha256": self.artifact.sha256,
-            "runner": self.runner,
-            "goldens": list(self.goldens),
-            "parity": self.parity and self.parity.to_dict(),
-        }
-
-
-def verify(path: str | Path, torch: bool = False, weights: str | None = None, threads: int = 1) -> Verification:
-    """Repeat an artifact's proof from the file alone; with ``torch`` also against PyTorch, probe by probe.
-
-    ``weights`` names a weights file where the artifact was made from one.
-
-    Errors: `ParityError` with the number and the limit; `BadInput` for a damaged or foreign file.
-    """
-    artifact = read_artifact(Path(path))
-    runner = load(artifact.path, threads)
-    goldens = check_goldens(artifact, runner)
-    parity = None
-    if torch:
-        model = create_model(artifact.model, weights or artifact.tag)
-        if model.weights.sha256 != artifact.weights["sha256"]:
-            raise ParityError(
-                f"{artifact.path.name} was made from other weights than {model.spec.name}.{model.weights.tag} "
-                "(sha256 differs): stale; export it again"
-            )
-        parity = measure(artifact, runner, Reference(model, *artifact.size))
-        parity.check(artifact.path.name)
-    return Verification(artifact, runner.details, goldens, parity)
-
-
-def load(path: str | Path, threads: int = 1) -> Runner:
-    """The artifact as something that runs. Errors: `MissingExtra`, `BadInput`."""
-    target = target_of(Path(path))
-    target.require(target.load_needs, "running")
-    return target.load(Path(path), threads)
 
 
 def matrix() -> list[dict[str, str | None]]:

@@ -45,7 +45,7 @@ def _main(args: argparse.Namespace) -> int:
     if args.self_test:
         return _self_test(args)
     from lightseg.errors import LightsegError
-    from lightseg.export.pipeline import verify
+    from lightseg.export.verification import verify
 
     if not args.artifact:
         parser().error("say which files, or try the proof itself with --self-test")

@@ -87,6 +87,29 @@ def _parse(folder: Path, data: bytes) -> Any:
     return model
 
 
+@dataclass(frozen=True)
+class Interface:
+    """What the model says it takes and gives: the names of both, and the input as N×3×H×W."""
+
+    input: str
+    shape: tuple[int, ...]
+    image: bool
+    """Whether Core ML is given an RGB image."""
+    output: str
+
+
+def interface(folder: Path) -> Interface:
+    """Errors: `BadInput`."""
+    description = read_package(folder).model.description
+    if len(description.input) != 1 or len(description.output) != 1:
+        raise BadInput(f"{folder} does not take one image and give one answer; export it again")
+    given = description.input[0]
+    image = given.type.WhichOneof("Type") == "imageType"
+    size = given.type.imageType
+    shape = (1, 3, size.height, size.width) if image else tuple(given.type.multiArrayType.shape)
+    return Interface(given.name, shape, image, description.output[0].name)
+
+
 def settle(folder: Path) -> None:
     """Take out of a fresh package what differs from run to run: random identifiers, the date, the order of maps."""
     path = folder / MANIFEST

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightseg.errors import BadInput
+from lightseg.errors import BadInput, Unsupported
 from lightseg.export.artifact import METADATA_NAME
 from lightseg.export.runner import Runner, wrong_size
 from lightseg.export.targets.target import Plan, Target
@@ -28,6 +29,11 @@ class InterpretedRunner(Runner):
     """The saved package, executed operation by operation in PyTorch: right about the program, silent about hardware."""
 
     def __init__(self, path: Path, threads: int) -> None:
+        if find_spec("torch") is None:
+            raise Unsupported(
+                f"{path} runs on this system in the reference interpreter, which computes in PyTorch: "
+                "install it with: pip install torch (a Mac runs the file itself, without it)"
+            )
         import torch
 
         from lightseg import __version__
@@ -68,14 +74,9 @@ class AppleRunner(Runner):
     def __init__(self, path: Path, threads: int) -> None:
         import coremltools
 
-        from lightseg.export.mil.interpreter import read_program
+        from lightseg.export.mil.package import interface
 
-        program = read_program(path)
-        self._shape, self._image, self._names = (
-            program.input_shape,
-            program.takes_images,
-            (program.input, program.output),
-        )
+        self._interface = interface(path)
         try:
             self._model = coremltools.models.MLModel(str(path))
         except Exception as error:  # the runtime raises plain exceptions
@@ -88,13 +89,14 @@ class AppleRunner(Runner):
     def feed(self, x: NDArray[Any]) -> None:
         from PIL import Image
 
-        if tuple(x.shape) != self._shape:
-            raise wrong_size(self._shape, x.shape)
+        takes = self._interface
+        if tuple(x.shape) != takes.shape:
+            raise wrong_size(takes.shape, x.shape)
         pixels = x[0].transpose(1, 2, 0)
-        self._x = Image.fromarray(pixels.astype(np.uint8)) if self._image else np.ascontiguousarray(x, np.float32)
+        self._x = Image.fromarray(pixels.astype(np.uint8)) if takes.image else np.ascontiguousarray(x, np.float32)
 
     def run(self) -> None:
-        self._y = self._model.predict({self._names[0]: self._x})[self._names[1]]
+        self._y = self._model.predict({self._interface.input: self._x})[self._interface.output]
 
     def fetch(self) -> NDArray[Any]:
         return self._y

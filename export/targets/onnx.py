@@ -99,11 +99,11 @@ def stamp(path: Path, text: str) -> None:
 
 
 def read_record(path: Path) -> str | None:
-    from lightseg.export.writers.onnx import metadata
+    from lightseg.export.writers.onnx_metadata import metadata
 
     try:
         return metadata(path.read_bytes(), METADATA_NAME)
-    except Exception as error:  # protobuf's errors share no public base
+    except ValueError as error:
         raise BadInput(f"{path} is not a readable ONNX file ({type(error).__name__}); export it again") from error
 
 

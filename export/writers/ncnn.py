@@ -15,10 +15,8 @@ from torch import Tensor, fx
 from lightseg.export.graph import ops
 from lightseg.export.graph.shapes import Shape, shapes
 from lightseg.export.writers.half import as_half
+from lightseg.export.writers.ncnn_weights import HALF_TAG, MAGIC
 
-MAGIC = "7767517"
-HALF_TAG = 0x01306B47
-"""In front of weights that are stored as float16; zero stands in front of float32 ones."""
 ADD, SUB, MUL = 0, 1, 2
 AVERAGE, MAXIMUM, BILINEAR, NEAREST, VALID = 1, 4, 2, 1, 1
 

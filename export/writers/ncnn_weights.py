@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lightseg.export.writers.ncnn import HALF_TAG, MAGIC
+MAGIC = "7767517"
+HALF_TAG = 0x01306B47
+"""In front of weights that are stored as float16; zero stands in front of float32 ones."""
 
 
 @dataclass(frozen=True)

@@ -62,12 +62,6 @@ def with_metadata(data: bytes, name: str, text: str) -> bytes:
     return stamped
 
 
-def metadata(data: bytes, name: str) -> str | None:
-    import onnx
-
-    return next((p.value for p in onnx.load_from_string(data).metadata_props if p.key == name), None)
-
-
 class _Writer:
     def __init__(self, input_name: str, output_name: str) -> None:
         self.input_name, self.output_name = input_name, output_name

@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
+from lightseg.export.answers import prepared
 from lightseg.export.artifact import Artifact
 from lightseg.export.probes import probe_pack
-from lightseg.export.reference import Reference, prepared
+from lightseg.export.reference import Reference
 from lightseg.export.rewrites import ALWAYS, Rewrite
 from lightseg.export.targets import TARGETS
 from lightseg.zoo import MODELS, SegmentationModel, create_model

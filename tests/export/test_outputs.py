@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from lightseg.errors import BadInput
 from lightseg.export.artifact import Artifact
-from lightseg.export.pipeline import load
 from lightseg.export.probes import probe_pack
+from lightseg.export.verification import load
 from lightseg.images import normalise
 from lightseg.spec import RAW
 from lightseg.zoo import MODELS

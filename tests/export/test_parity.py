@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from lightseg.errors import ParityError
+from lightseg.export.answers import Limit
 from lightseg.export.artifact import Artifact
 from lightseg.export.parity import TOLERANCE, Parity, ProbeParity, boundary, compare
-from lightseg.export.reference import Limit
 from lightseg.spec import PORTRAIT, RAW
 
 LIMIT = Limit(largest=0.01, mean=0.005, agreement=0.99)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ import numpy as np
 import pytest
 
 from lightseg.errors import ParityError
-from lightseg.export import export, verify
+from lightseg.export import export, read_artifact, verify
 from lightseg.export.pipeline import Request
 from lightseg.export.reference import Reference
+from lightseg.export.targets import TARGETS
 from lightseg.weights import save_weights
 from lightseg.zoo import create_model
 from tests.export.conftest import Exported
@@ -36,7 +39,7 @@ def test_against_pytorch(target: str, tmp_path: Path, monkeypatch: pytest.Monkey
     require(target)
     ref = plain("sinet")
     artifact = export(ref.model, target, tmp_path, Request(input_size=ref.size), ref)
-    monkeypatch.setattr("lightseg.export.pipeline.Reference", lambda model, height, width: ref)
+    monkeypatch.setattr("lightseg.export.reference.Reference", lambda model, height, width: ref)
     found = verify(artifact.path, torch=True)
     assert found.parity is not None and found.parity.ok
     assert len(found.parity.probes) == len(ref.probes)
@@ -58,7 +61,7 @@ def test_stale_weights_are_told_by_their_hash(tmp_path: Path, monkeypatch: pytes
     ref = Reference(model, *small_size("sinet"))
     ref.__dict__["graph"] = _graph_with(model)
     artifact = export(model, "onnx", tmp_path, Request(input_size=ref.size), ref)
-    monkeypatch.setattr("lightseg.export.pipeline.Reference", lambda *_: ref)
+    monkeypatch.setattr("lightseg.export.reference.Reference", lambda *_: ref)
     assert verify(artifact.path, torch=True, weights=str(old)).parity is not None
     with pytest.raises(ParityError, match="stale") as caught:
         verify(artifact.path, torch=True, weights=str(new))
@@ -77,7 +80,8 @@ def alone(exported: Exported, tmp_path: Path) -> Callable[..., Path]:
 
     def copy(name: str, target: str) -> Path:
         artifact = exported(name, target)
-        return Path(shutil.copy(artifact.path, tmp_path))
+        copier = shutil.copytree if artifact.path.is_dir() else shutil.copy
+        return Path(copier(artifact.path, tmp_path / artifact.path.name))
 
     return copy
 
@@ -158,3 +162,61 @@ def test_a_limit_that_is_no_number_passes_nothing(fact: str, exported: Exported,
 def test_lively_and_plain_models_differ() -> None:
     """What the tests above tell apart."""
     assert reference("sinet").model is lively("sinet") and plain("sinet").model is not lively("sinet")
+
+
+WITHOUT = """
+import json, sys
+command, hidden = json.loads(sys.argv[1])
+
+class Hidden:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] in hidden else self.finder.find_spec(name, path, target)
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+sys.meta_path[:] = map(Hidden, sys.meta_path)
+from lightseg.export import load, verify
+from lightseg.export.verify_cli import main
+code = main(command)
+assert not set(hidden) & sys.modules.keys()
+sys.exit(code)
+"""
+
+
+def _without_torch(target: str, *command: str) -> subprocess.CompletedProcess[str]:
+    """`lightseg-verify` where nothing but the core's small packages and this target's runtime is installed."""
+    extras = {m for t in TARGETS.values() for m in (*t.convert_needs, *t.load_needs)}
+    hidden = sorted(({"torch", "safetensors"} | extras) - set(TARGETS[target].load_needs))
+    argv = [sys.executable, "-c", WITHOUT, json.dumps([command, hidden])]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("target", targets(SLOW_WRITERS))
+def test_a_machine_without_pytorch_repeats_the_proof(target: str, alone: Callable[..., Path]) -> None:
+    """Core ML's reference interpreter is PyTorch: where it stands in for a Mac, one line says so."""
+    path = alone("sinet", target)
+    done = _without_torch(target, str(path))
+    if target == "coreml" and sys.platform != "darwin":
+        assert done.returncode == 1 and done.stderr.count("\n") == 1 and "pip install torch" in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
+        assert "proven" in done.stdout
+
+
+def test_asking_for_pytorch_where_there_is_none_is_one_line(exported: Exported) -> None:
+    done = _without_torch("onnx", str(exported("sinet", "onnx").path), "--torch")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "pip install torch" in done.stderr
+
+
+def test_reading_the_record_takes_no_package_of_the_format(exported: Exported, tmp_path: Path) -> None:
+    from onnx import load as load_onnx
+
+    artifact = exported("sinet", "onnx")
+    properties = {p.key: p.value for p in load_onnx(str(artifact.path)).metadata_props}
+    record = TARGETS["onnx"].read_record(artifact.path)
+    assert record is not None and properties == {"lightseg": record}
+    assert json.loads(record)["model"] == read_artifact(artifact.path).model
