@@ -35,6 +35,19 @@ def _at_sites(kind: type[nn.Module], change: Callable[[Any], bool]) -> Callable[
     return defect
 
 
+def _everywhere(kind: type[nn.Module], change: Callable[[Any], bool]) -> Callable[[fx.GraphModule], Sites]:
+    """``change`` applied to every operation of a kind."""
+
+    def defect(graph: fx.GraphModule) -> Sites:
+        damaged = copy.deepcopy(graph)
+        for _, op in op_nodes(damaged):
+            if type(op) is kind:
+                change(op)
+        yield damaged
+
+    return defect
+
+
 def _flip_corners(op: ops.Upsample) -> bool:
     op.align_corners = not op.align_corners
     return True
@@ -113,7 +126,7 @@ def _drop_shift(op: ops.Affine) -> bool:
 
 
 def _stale(op: ops.Conv) -> bool:
-    """One layer from an earlier epoch: every weight two per cent off."""
+    """A layer from an earlier epoch: every weight two per cent off."""
     noise = torch.randn(op.weight.shape, dtype=op.weight.dtype, generator=torch.Generator().manual_seed(1))
     op.weight = op.weight * (1 + 0.02 * noise)
     return True
@@ -169,6 +182,7 @@ GRAPH_DEFECTS: dict[str, Callable[[fx.GraphModule], Sites]] = {
     "channel shuffle dropped": _at_sites(ops.Permute, _unshuffle),
     "channel shuffle inverted": _at_sites(ops.Permute, _shuffle_backwards),
     "batch-norm shift dropped": _at_sites(ops.Affine, _drop_shift),
+    "stale weights": _everywhere(ops.Conv, _stale),
     "stale weights in one layer": _at_sites(ops.Conv, _stale),
     "a weight is NaN": _at_sites(ops.Conv, _make_nan),
     "branch dropped": _drop_branch,

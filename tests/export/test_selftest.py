@@ -25,7 +25,7 @@ FIELD = {
     "negative slopes dropped",
     "batch-norm eps 1e-05",
     "padding off by one",
-    "stale weights in one layer",
+    "stale weights",
     "classes swapped",
     "one pixel to the right",
     "branch dropped",
