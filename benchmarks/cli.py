@@ -32,18 +32,15 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     check(args)
-    if args.report:
-        from lightseg.benchmarks.page.render import require_jinja
-
-        require_jinja()
+    earlier = to_add(args)
     to_file = not (sys.stderr if args.json == "-" else sys.stdout).isatty()
     console = Console(stderr=args.json == "-", width=WIDTH if to_file else None)
     mode = mode_of(args)
     data, problems = mode(args, console)
-    if mode is not time or args.json == "-":  # timing writes its own file, row by row
+    if mode is not timing or args.json == "-":  # timing writes its own file, row by row
         cli.emit_json(args.json, data)
     if args.report:
-        write_report(args, data)
+        write_page(args.report, [*([data] if data else []), *earlier])
     for line in problems:
         print(f"lightseg-bench: {line}", file=sys.stderr)
     return 1 if problems else 0
@@ -72,29 +69,29 @@ def check(args: argparse.Namespace) -> None:
 def mode_of(args: argparse.Namespace) -> Mode:
     """The one thing this call does."""
     if args.setup:
-        return set_up
+        return setting_up
     if args.compare:
-        return compare
+        return comparing
     if args.profile:
-        return profile
+        return profiling
     if args.counters or args.budget or args.write_budget:
-        return count
+        return counting
     if args.device == "arm64":
-        return emulate
-    return time if args.artifact or args.model or args.peers else nothing
+        return emulating
+    return timing if args.artifact or args.model or args.peers else showing
 
 
 def counts_only(args: argparse.Namespace) -> bool:
     return bool(args.counters or args.budget or args.write_budget or args.device == "arm64")
 
 
-def set_up(args: argparse.Namespace, console: Console) -> Outcome:
+def setting_up(args: argparse.Namespace, console: Console) -> Outcome:
     from lightseg.benchmarks.counting_mode import set_up
 
     return set_up(announce), ()
 
 
-def compare(args: argparse.Namespace, console: Console) -> Outcome:
+def comparing(args: argparse.Namespace, console: Console) -> Outcome:
     """Two earlier results: what changed, and what is noise."""
     from lightseg.benchmarks.changes import compare_files
     from lightseg.benchmarks.changes_table import changes_table, lines
@@ -106,13 +103,13 @@ def compare(args: argparse.Namespace, console: Console) -> Outcome:
     return changes.to_dict(), ()
 
 
-def profile(args: argparse.Namespace, console: Console) -> Outcome:
+def profiling(args: argparse.Namespace, console: Console) -> Outcome:
     from lightseg.benchmarks.profile import profile
 
     return profile(args.artifact, models(args), args.input_size, console), ()
 
 
-def count(args: argparse.Namespace, console: Console) -> Outcome:
+def counting(args: argparse.Namespace, console: Console) -> Outcome:
     """Exact counts, held against a budget or written into one."""
     from lightseg.benchmarks import counting_mode
 
@@ -122,14 +119,14 @@ def count(args: argparse.Namespace, console: Console) -> Outcome:
     return data, [f"over budget: {line}" for line in breaches]
 
 
-def emulate(args: argparse.Namespace, console: Console) -> Outcome:
+def emulating(args: argparse.Namespace, console: Console) -> Outcome:
     from lightseg.benchmarks import counting_mode
 
     with exported(args) as artifacts:
         return counting_mode.emulated([*artifacts, *peers(args)], console, announce)
 
 
-def time(args: argparse.Namespace, console: Console) -> Outcome:
+def timing(args: argparse.Namespace, console: Console) -> Outcome:
     from lightseg.benchmarks import timing_mode
 
     if args.device == "cuda":
@@ -143,17 +140,26 @@ def time(args: argparse.Namespace, console: Console) -> Outcome:
     return report.to_dict(), [f"{name} failed: {reason}" for name, reason in report.failed.items()]
 
 
-def nothing(args: argparse.Namespace, console: Console) -> Outcome:
+def showing(args: argparse.Namespace, console: Console) -> Outcome:
     """Only earlier results are shown."""
     return None, ()
 
 
-def write_report(args: argparse.Namespace, data: Any) -> None:
-    from lightseg.benchmarks.page.render import write_report
+def to_add(args: argparse.Namespace) -> list[Any]:
+    """Earlier results for the page, read before anything is measured: a page that cannot be made is known early."""
+    if not args.report:
+        return []
+    from lightseg.benchmarks.page.render import require_jinja
     from lightseg.benchmarks.page.view import read_results
 
-    earlier = read_results([Path(name) for name in args.add.split(",")] if args.add else [])
-    page, *_ = write_report(args.report, [*([data] if data else []), *earlier])
+    require_jinja()
+    return read_results([Path(name) for name in args.add.split(",")] if args.add else [])
+
+
+def write_page(folder: Path, results: Sequence[Any]) -> None:
+    from lightseg.benchmarks.page.render import write_report
+
+    page, *_ = write_report(folder, results)
     announce(f"look at {page}")
 
 

@@ -243,3 +243,11 @@ def test_nothing_is_left_of_a_page_that_could_not_be_made(tmp_path: Path, monkey
     with pytest.raises(MissingExtra):
         write_report(tmp_path / "out", [])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_result_that_cannot_be_added_is_said_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["absent.tflite", "--report", str(tmp_path / "out"), "--add", str(tmp_path / "absent.json")]
+    assert cli.main(argv) == 1
+    assert "cannot read" in capsys.readouterr().err
