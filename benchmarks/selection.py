@@ -80,7 +80,7 @@ def other_side(text: str, device: Device) -> Subject:
     Errors: those of `artifact_subjects`, `peer_subject` and `eager_subject`.
     """
     path = Path(text)
-    if not path.suffix or not (path.is_file() or path.suffix in (".onnx", ".tflite")):
+    if not path.suffix or not (path.exists() or path.suffix in (".onnx", ".tflite")):
         return eager_subject(text, None, None, device)
     return peer_subject(path) if is_foreign(path) else artifact_subjects([path], "cpu")[1]
 

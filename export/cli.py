@@ -15,6 +15,7 @@ EXAMPLES = """\
   lightseg-export --model sinet --to tflite --preprocess baked --output mask     uint8 photo in, mask out
   lightseg-export --model c3net --to onnx --dynamic
   lightseg-export --model sinet --to coreml --precision fp16                     an .mlpackage, proven without a Mac
+  lightseg-export --model sinet --to openvino,ncnn                               folders of two files, run in float32
   lightseg-export --model sinet --to tflite,onnx --explain                       what each rewrite changes; no file
   lightseg-export --list                                                         what this machine can do
 """
@@ -23,12 +24,12 @@ EXAMPLES = """\
 def parser() -> argparse.ArgumentParser:
     p = command("lightseg-export", "Export a model and prove the file equal to PyTorch.", EXAMPLES)
     add_model(p, many=True)
-    p.add_argument("--to", metavar="TARGET[,…]", help="onnx, tflite, coreml; 'all' means all this machine can write")
+    p.add_argument("--to", metavar="TARGET[,…]", help="onnx, tflite, coreml, openvino, ncnn, or all this machine can")
     p.add_argument("--precision", default="fp32", help="fp32 (default), or fp16 where the target has it")
     p.add_argument("--input-size", type=size, metavar="HxW", help="default: the size the model was published at")
     p.add_argument("--output", default="logits", help="logits (default), probability or mask")
     p.add_argument("--preprocess", default="none", help="none (default) or baked: the file takes uint8 RGB images")
-    p.add_argument("--dynamic", action="store_true", help="leave batch and image size open (onnx)")
+    p.add_argument("--dynamic", action="store_true", help="leave batch and image size open (onnx, openvino)")
     p.add_argument("--out", default=".", metavar="DIR", help="folder for the files, default here")
     p.add_argument("--explain", action="store_true", help="write nothing; show what each rewrite changes for a target")
     p.add_argument("--list", action="store_true", help="what can be converted and run on this machine, and why not")

@@ -5,6 +5,7 @@ The folder keeps the two files together; it is what other exporters of the forma
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,11 +21,13 @@ from lightseg.export.targets.folder import member, read_record, stamp
 from lightseg.export.targets.target import Plan, Target
 
 if TYPE_CHECKING:
+    from torch import fx
+
     from lightseg.export.rewrites import Rewrite
 
 XML, BIN = "model.xml", "model.bin"
 FLOATS = ("f64", "f32", "f16", "bf16")
-STORAGE = ("Const", "Input", "Output", "Reorder", "Convert")
+STORAGE = ("Const", "Input", "Output", "Reorder", "Reshape", "Convert")
 """Kinds of layers that keep numbers or move them, and may do so in the type they are stored in."""
 
 
@@ -34,8 +37,26 @@ def convert(plan: Plan, path: Path) -> None:
 
     from lightseg.export.targets.onnx import onnx_bytes
 
-    model = ov.Core().read_model(onnx_bytes(replace(plan, precision="fp32")))
+    model = ov.Core().read_model(onnx_bytes(replace(plan, graph=without_gathers(plan.graph))))
     ov.save_model(model, str(path / XML), compress_to_fp16=plan.precision == "fp16")
+
+
+def without_gathers(graph: fx.GraphModule) -> fx.GraphModule:
+    """A copy whose permutations are 1×1 convolutions with ones in the right places.
+
+    OpenVINO 2026.4.1 answers wrongly, and without a word, where a grouped convolution, a gather of channels, a PReLU
+    and a convolution follow each other. The five networks lose their gathers to `push_permute`; other graphs may not.
+    """
+    import torch
+
+    from lightseg.export.graph import ops
+
+    changed = copy.deepcopy(graph)
+    for name, op in list(changed.named_children()):
+        if isinstance(op, ops.Permute):
+            matrix = torch.eye(len(op.index), dtype=torch.float64)[op.index][:, :, None, None]
+            setattr(changed, name, ops.Conv(matrix))
+    return changed
 
 
 class OpenVinoRunner(Runner):

@@ -102,7 +102,7 @@ def test_modules_import_without_extras(stage: str, python: Python) -> None:
     modules = [n for n, _ in sources() if n.startswith(stage) and (stage in NEEDED or not n.startswith(special))]
     needed = NEEDED.get(stage, set())
     absent = extras() - needed
-    assert {"onnx", "onnxruntime", "ai_edge_litert", "tensorflow", "coremltools", "tensorrt"} <= absent
+    assert {"onnx", "onnxruntime", "ai_edge_litert", "tensorflow", "coremltools", "openvino", "ncnn"} <= absent
     python(IMPORT, json.dumps([modules, sorted(absent), sorted(needed)]))
 
 
