@@ -25,7 +25,10 @@ def colour(runtime: str) -> str:
 
 
 def bars(group: Group) -> str:
-    """Medians from zero, with the 95 % interval as a whisker; rows that are not PUBLISHABLE are hatched."""
+    """Medians from zero, with the 95 % interval as a whisker; rows that are not PUBLISHABLE are pale.
+
+    A diamond is the processor time of the run, where that is less: what it would take with the core to itself.
+    """
     room = WIDTH - LEFT - 118
     longest = max(max(line.p50, line.interval[1]) for line in group.lines)
     scale = room / longest
@@ -45,6 +48,12 @@ def bars(group: Group) -> str:
             f'{middle - 4}v8"/>',
             f'<text class="value" x="{max(end, high) + 8:.1f}" y="{middle + 4:.1f}">{label}</text>',
         ]
+        if line.threads == 1 and line.cpu is not None and line.cpu < 0.97 * line.p50:
+            x = LEFT + line.cpu * scale
+            shape = f"M{x:.1f} {middle - 6}l5 6l-5 6l-5-6z"
+            parts.append(
+                f'<path class="cpu" d="{shape}"><title>{milliseconds(line.cpu)} ms processor time</title></path>'
+            )
     return svg(WIDTH, len(group.lines) * (BAR + GAP) + 4, parts, f"median latency of {group.network}")
 
 
@@ -139,13 +148,13 @@ def roofline(points: Sequence[Point], macs_per_second: float, bytes_per_second: 
         f'L{across(ridge):.1f} {up(roof):.1f}H{across(high):.1f}"/>'
         f'<text class="value" x="{across(high) - 4:.1f}" y="{up(roof) - 7:.1f}" text-anchor="end">'
         f"matrix product: {roof:.1f} GMAC/s</text>"
-        f'<text class="value" x="{across(start) + 8:.1f}" y="{up(start * bytes_per_second / 1e9) - 16:.1f}">'
+        f'<text class="value" x="{across(start) + 12:.1f}" y="{up(start * bytes_per_second / 1e9) + 16:.1f}">'
         f"copy: {bytes_per_second / 1e9:.1f} GB/s</text>"
     )
-    for label, runtime, x, y in points:
+    for (label, runtime, x, y), beside in zip(points, spread([up(p[3]) for p in points])):
         parts.append(
             f'<circle class="{colour(runtime)}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="6"/>'
-            f'<text class="value" x="{across(x) + 10:.1f}" y="{up(y) + 4:.1f}">{escape(label)}</text>'
+            f'<text class="value" x="{across(x) + 10:.1f}" y="{beside + 4:.1f}">{escape(label)}</text>'
         )
     titles = _titles("MACs per byte moved, unfused", "GMAC/s", width, height)
     return svg(width, height, [*parts, *titles], "roofline")

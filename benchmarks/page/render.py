@@ -70,20 +70,23 @@ def headline(shown: View) -> str:
     """What someone takes home who reads one sentence."""
     if not shown.groups:
         return "What two forms cost beside each other." if shown.comparisons else "Exact counts; nothing was timed."
-    best = [group.fastest for group in shown.groups]
+    groups = [group for group in shown.groups if len(group.lines) > 1] or list(shown.groups)
+    best = [group.fastest for group in groups]
     runtimes = list(dict.fromkeys(line.runtime for line in best))
-    gains = sorted(gain for group, line in zip(shown.groups, best) if (gain := group.gain(line)))
+    gains = sorted(gain for group, line in zip(groups, best) if (gain := group.gain(line)))
+    how = ", by processor time" if any(group.by_processor_time for group in groups) else ""
     if len(best) == 1:
-        text = f"{best[0].network} takes {plots.milliseconds(best[0].p50)} ms as {best[0].runtime}"
+        taken = plots.milliseconds(groups[0].judged(best[0]))
+        text = f"{best[0].network} takes {taken} ms as {best[0].runtime}"
     elif len(runtimes) == 1:
         text = f"{runtimes[0]} is the fastest form of all {len(best)} networks"
     else:
         each = "; ".join(f"{line.network} {line.runtime}" for line in best)
         text = f"The fastest form of each network: {each}"
     if not gains:
-        return f"{text}."
+        return f"{text}{how}."
     spread = f"{gains[0]:.1f}" if len(gains) == 1 else f"{gains[0]:.1f} to {gains[-1]:.1f}"
-    return f"{text}, {spread} times as fast as PyTorch eager."
+    return f"{text}, {spread} times as fast as PyTorch eager{how}."
 
 
 def machine(shown: View) -> str:
@@ -115,7 +118,14 @@ def roofline_plot(shown: View) -> str | None:
     for line in shown.lines:
         cost = shown.costs.get(line.file)
         if cost and line.threads == 1:
-            points.append((line.name, line.runtime, cost["macs"] / cost["bytes_moved"], cost["macs"] / line.p50 / 1e6))
+            points.append(
+                (
+                    line.name,
+                    line.runtime,
+                    cost["macs"] / cost["bytes_moved"],
+                    cost["macs"] / (line.cpu or line.p50) / 1e6,
+                )
+            )
     if not points or not shown.ceilings:
         return None
     return plots.roofline(points, shown.ceilings["macs_per_second"], shown.ceilings["bytes_per_second"])

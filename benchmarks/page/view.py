@@ -47,6 +47,11 @@ class Line:
         """The median; of few samples too, as the verdict then says."""
         return float(self.statistics["run"]["median_ms"])
 
+    @property
+    def cpu(self) -> float | None:
+        """Median processor time of the run, all threads together."""
+        return self.value("run_cpu", "median_ms")
+
     def value(self, boundary: str, statistic: str) -> float | None:
         value = self.statistics.get(boundary, {}).get(statistic)
         return None if value is None else float(value)
@@ -61,19 +66,26 @@ class Group:
     lines: tuple[Line, ...]
 
     @property
+    def by_processor_time(self) -> bool:
+        """Whether rows are judged by the processor time of the run, which other processes do not lengthen as they do
+        the run itself: where a row is not PUBLISHABLE, and all are of one thread."""
+        noisy = any(line.verdict != "PUBLISHABLE" for line in self.lines)
+        return noisy and all(line.threads == 1 and line.cpu is not None for line in self.lines)
+
+    def judged(self, line: Line) -> float:
+        """The time rows are compared by."""
+        return (line.cpu or line.p50) if self.by_processor_time else line.p50
+
+    @property
     def fastest(self) -> Line:
         """Of the rows that are not INVALID; of all where there is no other."""
         valid = [line for line in self.lines if line.verdict != "INVALID"]
-        return min(valid or self.lines, key=lambda line: line.p50)
-
-    @property
-    def slowest(self) -> float:
-        return max(line.p50 for line in self.lines)
+        return min(valid or self.lines, key=self.judged)
 
     def gain(self, line: Line) -> float | None:
-        """How many times faster than PyTorch eager with as many threads; None for eager itself."""
+        """How many times faster than PyTorch eager with as many threads; None for eager itself and without it."""
         eager = [o for o in self.lines if o.runtime == EAGER and o.threads == line.threads]
-        return eager[0].p50 / line.p50 if eager and line.runtime != EAGER else None
+        return self.judged(eager[0]) / self.judged(line) if eager and line.runtime != EAGER else None
 
 
 @dataclass(frozen=True)
