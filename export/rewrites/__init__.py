@@ -11,36 +11,46 @@ from collections.abc import Callable, Sequence
 
 from torch import fx
 
+from lightseg.export.rewrites.affine_as_depthwise import affine_as_depthwise
+from lightseg.export.rewrites.by_rows import by_rows
 from lightseg.export.rewrites.conv_before_upsample import conv_before_upsample
 from lightseg.export.rewrites.deconv_to_depth import deconv_to_depth
 from lightseg.export.rewrites.fold_affine import fold_affine
 from lightseg.export.rewrites.merge_cross import merge_cross
 from lightseg.export.rewrites.merge_pointwise import merge_pointwise
 from lightseg.export.rewrites.pack_columns import pack_columns
+from lightseg.export.rewrites.pool_before_conv import pool_before_conv
 from lightseg.export.rewrites.push_affine import push_affine
 from lightseg.export.rewrites.push_permute import push_permute
+from lightseg.export.rewrites.push_scale import push_scale
 from lightseg.export.rewrites.split_depthwise import split_depthwise
 from lightseg.export.rewrites.split_mean import split_mean
 from lightseg.export.rewrites.split_prelu import split_prelu
 from lightseg.export.rewrites.two_class_gate import two_class_gate
+from lightseg.export.rewrites.widen_gate import widen_gate
 
 __all__ = [
     "ALWAYS",
     "REWRITES",
     "Rewrite",
+    "affine_as_depthwise",
+    "by_rows",
     "conv_before_upsample",
     "deconv_to_depth",
     "fold_affine",
     "merge_cross",
     "merge_pointwise",
     "pack_columns",
+    "pool_before_conv",
     "push_affine",
     "push_permute",
+    "push_scale",
     "rewrite",
     "split_depthwise",
     "split_mean",
     "split_prelu",
     "two_class_gate",
+    "widen_gate",
 ]
 
 Rewrite = Callable[[fx.GraphModule], int]
@@ -49,29 +59,44 @@ ALWAYS: tuple[Rewrite, ...] = (
     fold_affine,
     push_affine,
     conv_before_upsample,
+    pool_before_conv,
     merge_pointwise,
     push_permute,
+    push_scale,
     two_class_gate,
     split_mean,
 )
 """What pays, or costs nothing, on every target."""
 
-REWRITES: tuple[Rewrite, ...] = (*ALWAYS, merge_cross, split_depthwise, deconv_to_depth, pack_columns, split_prelu)
+REWRITES: tuple[Rewrite, ...] = (
+    *ALWAYS,
+    merge_cross,
+    split_depthwise,
+    deconv_to_depth,
+    pack_columns,
+    widen_gate,
+    by_rows,
+    affine_as_depthwise,
+    split_prelu,
+)
 
 
 def rewrite(graph: fx.GraphModule, rewrites: Sequence[Rewrite]) -> dict[str, int]:
-    """Apply ``rewrites`` in turn until none of them finds anything; return the changes by name."""
+    """Apply ``rewrites`` until none of them finds anything; return the changes by name.
+
+    The first ones have precedence: a rewrite gets a graph in which those before it find nothing more. So what changes
+    the form of an operation that others look for, as `split_prelu` does, belongs at the end.
+    """
     changes = {r.__name__: 0 for r in rewrites}
-    while True:
-        found = 0
-        for r in rewrites:
-            count = r(graph)
-            changes[r.__name__] += count
-            found += count
+    while any(_found(graph, r, changes) for r in rewrites):
         graph.graph.eliminate_dead_code()
-        if not found:
-            break
     graph.delete_all_unused_submodules()
     graph.graph.lint()
     graph.recompile()
     return changes
+
+
+def _found(graph: fx.GraphModule, rule: Rewrite, changes: dict[str, int]) -> bool:
+    count = rule(graph)
+    changes[rule.__name__] += count
+    return count > 0

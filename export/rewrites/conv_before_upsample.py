@@ -16,7 +16,7 @@ def conv_before_upsample(graph: fx.GraphModule) -> int:
     changed = 0
     for node in list(graph.graph.nodes):
         conv = op_of(graph, node)
-        if not isinstance(conv, ops.Conv) or not _is_pointwise(conv):
+        if not isinstance(conv, ops.Conv) or not is_pointwise(conv):
             continue
         upsample = node.args[0]
         if not isinstance(op_of(graph, upsample), ops.Upsample) or not sole_user(upsample, node):
@@ -31,5 +31,6 @@ def conv_before_upsample(graph: fx.GraphModule) -> int:
     return changed
 
 
-def _is_pointwise(conv: ops.Conv) -> bool:
+def is_pointwise(conv: ops.Conv) -> bool:
+    """1×1, every pixel once, nothing around."""
     return tuple(conv.weight.shape[2:]) == (1, 1) and conv.stride == (1, 1) and conv.padding == (0, 0)
