@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 XML, BIN = "model.xml", "model.bin"
 FLOATS = ("f64", "f32", "f16", "bf16")
-STORAGE = ("Const", "Input", "Output", "Reorder", "Reshape", "Convert")
+STORAGE = ("Const", "Input", "Output", "Reorder", "Convert")
 """Kinds of layers that keep numbers or move them, and may do so in the type they are stored in."""
 
 
@@ -110,30 +110,36 @@ def _last_line(error: Exception) -> str:
 def _stored(model: Any) -> str:
     """The types of the floating-point constants in the file."""
     constants = (op.get_output_element_type(0) for op in model.get_ops() if op.get_type_name() == "Constant")
-    names = Counter(element.to_dtype().name for element in constants if element.is_real())
+    names = Counter(element.get_type_name() for element in constants if element.is_real())
     return ", ".join(f"{count} in {name}" for name, count in sorted(names.items()))
 
 
 def _used(compiled: Any, threads: int) -> dict[str, str]:
     """What the compiled model says of itself. Errors: `Unsupported` where that is not what was asked for."""
-    hint = compiled.get_property("INFERENCE_PRECISION_HINT").to_dtype().name
+    hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     layers = Counter(_precisions(compiled.get_runtime_model()))
     used = compiled.get_property("INFERENCE_NUM_THREADS")
-    if hint != "float32" or set(layers) - {"f32"}:
+    if hint != "f32" or set(layers) - {"f32"}:
         raise Unsupported(
-            f"OpenVINO computes in {hint} ({dict(layers)} layers) where float32 was asked for; "
+            f"OpenVINO computes in {hint} ({dict(layers)} layers) where f32 was asked for; "
             "its answers would not be the file's: use another version (pip install 'lightseg[openvino]')"
         )
     if used != threads:
         raise Unsupported(f"OpenVINO takes {used} threads where {threads} were asked for")
-    return {"arithmetic": hint, "layers": f"{layers['f32']} in f32", "threads": str(used)}
+    return {"arithmetic": "float32", "layers": f"{layers['f32']} in f32", "threads": str(used)}
 
 
 def _precisions(executed: Any) -> Iterator[str]:
-    """The floating-point type of every layer that computes."""
+    """The floating-point type every layer computes in.
+
+    It stands at the end of the kernel's name (``brgconv_avx512_1x1_f32``); where it does not, the layer's own word
+    counts. That alone would not do: a convolution in float32 that reads float16 weights calls itself f16.
+    """
     for op in executed.get_ops():
         info = op.get_rt_info()
-        kind, precision = (info[key].astype(str) for key in ("layerType", "runtimePrecision"))
+        kind, kernel, said = (info[key].astype(str) for key in ("layerType", "primitiveType", "runtimePrecision"))
+        named = kernel.rsplit("_", 1)[-1]
+        precision = named if named in FLOATS else said
         if kind not in STORAGE and precision in FLOATS:
             yield precision
 

@@ -39,7 +39,7 @@ def test_float32_is_what_is_stored_and_computed(exported: Exported) -> None:
     assert artifact.parity is not None
     said = artifact.parity["runner"]
     assert said["arithmetic"] == "float32" and said["threads"] == "1"
-    assert said["weights"].endswith("in float32") and "," not in said["weights"]
+    assert said["weights"].endswith("in f32") and "," not in said["weights"]
     assert said["layers"].endswith(" in f32")
 
 
@@ -48,7 +48,7 @@ def test_float16_is_stored_and_float32_computed(exported: Exported) -> None:
     assert (narrow.path / BIN).stat().st_size < 0.6 * (wide.path / BIN).stat().st_size
     assert narrow.parity is not None
     said = narrow.parity["runner"]
-    assert said["arithmetic"] == "float32" and "in float16" in said["weights"]
+    assert said["arithmetic"] == "float32" and "in f16" in said["weights"]
 
 
 class Compiled:
@@ -80,7 +80,7 @@ def test_another_precision_than_asked_for_is_an_error(compiled: Callable[..., An
 
     asked = compiled(INFERENCE_PRECISION_HINT="f32", INFERENCE_NUM_THREADS=1)
     assert openvino._used(asked, 1)["arithmetic"] == "float32"
-    with pytest.raises(Unsupported, match=r"computes in bfloat16.* where float32 was asked for"):
+    with pytest.raises(Unsupported, match=r"computes in bf16.* where f32 was asked for"):
         openvino._used(Compiled(asked, INFERENCE_PRECISION_HINT=ov.Type.bf16), 1)
     with pytest.raises(Unsupported, match="takes 1 threads where 2 were asked for"):
         openvino._used(asked, 2)
