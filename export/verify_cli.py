@@ -17,6 +17,7 @@ EXAMPLES = """\
   lightseg-verify *.onnx --torch                        every probe against PyTorch float64
   lightseg-verify mine.onnx --torch --weights mine.safetensors
   lightseg-verify out/*.tflite --junit parity.xml       verdicts a CI service shows
+  lightseg-verify mine.onnx.failed --bisect --out repro which operation goes wrong, from which line; a reproduction
   lightseg-verify --self-test --to onnx,tflite          seed known defects: does the proof refuse each of them?
 exit status: 0 proven, 1 not equal or not usable, 2 wrong usage
 """
@@ -27,6 +28,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("artifact", nargs="*", metavar="FILE")
     p.add_argument("--torch", action="store_true", help="compare with PyTorch too; needs the weights")
     p.add_argument("--weights", metavar="FILE", help="the weights file the artifact was made from")
+    p.add_argument(
+        "--bisect", action="store_true", help="find the first operation that leaves PyTorch; needs the weights"
+    )
+    p.add_argument("--out", metavar="DIR", help="for --bisect: a folder for runnable reproductions")
     p.add_argument("--self-test", action="store_true", help="seed known defects into fresh files and count the caught")
     p.add_argument("--model", default="sinet", metavar="NAME[.TAG][,…]", help="for --self-test, default sinet")
     p.add_argument("--to", default="all", metavar="TARGET[,…]", help="for --self-test, default all this machine can")
@@ -45,29 +50,60 @@ def _main(args: argparse.Namespace) -> int:
     if args.self_test:
         return _self_test(args)
     from lightseg.errors import LightsegError
-    from lightseg.export.verification import verify
 
     if not args.artifact:
         parser().error("say which files, or try the proof itself with --self-test")
-
+    examine = _bisected if args.bisect else _verified
     results: list[dict[str, Any]] = []
     cases = []
     for path in args.artifact:
         start = time.perf_counter()
-        failure, said = None, ""
         try:
-            result = verify(path, args.torch, args.weights, args.threads).to_dict()
-            said = _summary(result)
-            results.append(result | {"ok": True})
-            _say(args, f"{path}: proven; {said}")
+            result, said, failure = examine(args, path)
         except LightsegError as error:
-            failure = str(error)
-            results.append({"file": path, "ok": False, "error": failure})
+            result, said, failure = {"file": path}, "", str(error)
+        if failure:
             print(f"lightseg-verify: {failure}", file=sys.stderr)
+            result |= {"error": failure}
+        results.append(result | {"ok": failure is None})
         cases.append(Case("lightseg-verify", path, time.perf_counter() - start, said, failure))
     emit_json(args.json, results)
     _emit_junit(args, cases)
     return 1 if any(c.failure for c in cases) else 0
+
+
+Verdict = tuple[dict[str, Any], str, str | None]
+"""The result for ``--json``, what is said of it, and the failure where there is one."""
+
+
+def _verified(args: argparse.Namespace, path: str) -> Verdict:
+    from lightseg.export.verification import verify
+
+    result = verify(path, args.torch, args.weights, args.threads).to_dict()
+    said = _summary(result)
+    _say(args, f"{path}: proven; {said}")
+    return result, said, None
+
+
+def _bisected(args: argparse.Namespace, path: str) -> Verdict:
+    from rich.console import Console
+
+    from lightseg.export.bisection import bisection, traced
+    from lightseg.export.bisection_table import summary, table
+    from lightseg.export.reproduction import write_reproduction
+
+    trace, parity = traced(path, args.weights)
+    found = bisection(trace, parity)
+    written = write_reproduction(trace, found, Path(args.out)) if args.out else None
+    said = summary(found, written)
+    if args.json != "-":
+        Console(width=None if sys.stdout.isatty() else 200).print(table(found))
+    _say(args, said)
+    return (
+        found.to_dict() | {"reproduction": written and str(written)},
+        said,
+        None if found.ok else f"{path}: {found.said}",
+    )
 
 
 def _emit_junit(args: argparse.Namespace, cases: Sequence[Case]) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
+import lightseg
 from lightseg.errors import Unsupported
 from lightseg.export.graph import ops
 from lightseg.export.graph.edit import add_op
+
+FRAME = re.compile(r'File "(.+)", line (\d+), in .*\n(.*)')
+TORCH, PACKAGE = Path(torch.__file__).parent, Path(lightseg.__file__).parent
 
 
 def capture(network: nn.Module, height: int, width: int, multiple: int = 1) -> fx.GraphModule:
@@ -76,7 +82,8 @@ class _Capture:
             what = f"of {strange[0]}" if strange else f"to {source.meta['val'].dim()} dimensions"
             raise Unsupported(f"the operation {source.target} {what} is outside the set the direct writers know")
         name = add_op(self.root, _provenance(source) + suffix, op)
-        self.values[source] = self.graph.call_module(name, tuple(self.values[i] for i in inputs))
+        made = self.values[source] = self.graph.call_module(name, tuple(self.values[i] for i in inputs))
+        made.meta |= {"module": _module_path(source), "source": _source_line(source)}
 
 
 def _parameters(program: torch.export.ExportedProgram) -> dict[str, Tensor]:
@@ -94,14 +101,27 @@ def _check_options(node: fx.Node) -> None:
 
 
 def _provenance(node: fx.Node) -> str:
+    path, kind = _module_path(node), str(node.target).split(".")[1]
+    return path if kind in ("conv2d", "prelu", "batch_norm") else f"{path}.{kind}"
+
+
+def _module_path(node: fx.Node) -> str:
+    """Of the module that makes the call, in the network."""
     stack = list(node.meta.get("nn_module_stack", {}).values())
-    path = stack[-1][0] if stack else ""
-    kind = str(node.target).split(".")[1]
-    return (
-        path.removeprefix("net.")
-        if kind in ("conv2d", "prelu", "batch_norm")
-        else f"{path.removeprefix('net.')}.{kind}"
-    )
+    path: str = stack[-1][0] if stack else ""
+    return path.removeprefix("net.")
+
+
+def _source_line(node: fx.Node) -> str:
+    """``file:line: code`` of the innermost call outside PyTorch itself; empty where the trace was not kept."""
+    frames = FRAME.findall(node.meta.get("stack_trace") or "")
+    own = [frame for frame in frames if not Path(frame[0]).is_relative_to(TORCH)]
+    if not own:
+        return ""
+    file, line, code = own[-1]
+    path = Path(file)
+    shown = path.relative_to(PACKAGE.parent) if path.is_relative_to(PACKAGE) else path
+    return f"{shown.as_posix()}:{line}: {code.strip()}"
 
 
 def _pair(value: Any) -> tuple[int, int]:

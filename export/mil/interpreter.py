@@ -66,7 +66,7 @@ class Program:
         """
         values: dict[str, Value] = {**self.constants, self.input: x.to(dtype)}
         for step, done in zip(self.steps, self._done):
-            values[step.output] = self._step(step, values, dtype, rounding)
+            values[step.output] = self.step(step, values, dtype, rounding)
             for name in done:
                 del values[name]
         result = values[self.output]
@@ -83,7 +83,10 @@ class Program:
             read |= names
         return done[::-1]
 
-    def _step(self, step: Step, values: dict[str, Value], dtype: torch.dtype, rounding: bool) -> Tensor:
+    def step(
+        self, step: Step, values: dict[str, Value], dtype: torch.dtype = torch.float32, rounding: bool = True
+    ) -> Tensor:
+        """One operation's result from ``values``, which hold the constants too; errors and arithmetic as in `run`."""
         named = {k: [values[v] if isinstance(v, str) else v.value for v in vs] for k, vs in step.inputs.items()}
         arguments = Arguments(f"{self.path}: {step.what}", named, dtype)
         try:
