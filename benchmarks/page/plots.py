@@ -108,7 +108,7 @@ def scatter(points: Sequence[Point], x_name: str, y_name: str) -> str:
     """Points over a logarithmic x axis; ``points`` must not be empty."""
     width, height, left, bottom = 720, 330, 56, 42
     xs, ys = [p[2] for p in points], [p[3] for p in points]
-    low, high = min(xs) / 1.35, max(xs) * 1.9
+    low, high = min(xs) / 1.35, max(xs) * 2.6
     pad = max(max(ys) - min(ys), 0.2) * 0.18
     base, peak = min(ys) - pad, max(ys) + pad
 
@@ -122,7 +122,7 @@ def scatter(points: Sequence[Point], x_name: str, y_name: str) -> str:
     for _, runtime, x, y in points:
         parts.append(f'<circle class="{colour(runtime)}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="6"/>')
     for (label, _, x, _), y in zip(points, spread([up(y) for y in ys])):
-        parts.append(f'<text class="value" x="{across(x) + 10:.1f}" y="{y + 4:.1f}">{escape(label)}</text>')
+        parts.append(beside(label, across(x), y, width))
     return svg(width, height, [*parts, *_titles(x_name, y_name, width, height)], f"{y_name} over {x_name}")
 
 
@@ -151,10 +151,10 @@ def roofline(points: Sequence[Point], macs_per_second: float, bytes_per_second: 
         f'<text class="value" x="{across(start) + 12:.1f}" y="{up(start * bytes_per_second / 1e9) + 16:.1f}">'
         f"copy: {bytes_per_second / 1e9:.1f} GB/s</text>"
     )
-    for (label, runtime, x, y), beside in zip(points, spread([up(p[3]) for p in points])):
+    for (label, runtime, x, y), level in zip(points, spread([up(p[3]) for p in points])):
         parts.append(
             f'<circle class="{colour(runtime)}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="6"/>'
-            f'<text class="value" x="{across(x) + 10:.1f}" y="{beside + 4:.1f}">{escape(label)}</text>'
+            + beside(label, across(x), level, width)
         )
     titles = _titles("MACs per byte moved, unfused", "GMAC/s", width, height)
     return svg(width, height, [*parts, *titles], "roofline")
@@ -183,6 +183,13 @@ def _titles(x: str, y: str, width: int, height: int) -> list[str]:
         f'<text class="tick" x="14" y="{height / 2:.0f}" text-anchor="middle" '
         f'transform="rotate(-90 14 {height / 2:.0f})">{escape(y)}</text>',
     ]
+
+
+def beside(label: str, x: float, y: float, width: float) -> str:
+    """A point's label: on its right, or on its left where the picture ends."""
+    left = x > 0.8 * width
+    at, anchor = (x - 10, "end") if left else (x + 10, "start")
+    return f'<text class="value" x="{at:.1f}" y="{y + 4:.1f}" text-anchor="{anchor}">{escape(label)}</text>'
 
 
 def spread(wanted: Sequence[float], apart: float = 15) -> list[float]:

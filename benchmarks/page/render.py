@@ -79,7 +79,7 @@ def headline(shown: View) -> str:
         taken = plots.milliseconds(groups[0].judged(best[0]))
         text = f"{best[0].network} takes {taken} ms as {best[0].runtime}"
     elif len(runtimes) == 1:
-        text = f"{runtimes[0]} is the fastest form of all {len(best)} networks"
+        text = f"{runtimes[0]} is the fastest form of {'both' if len(best) == 2 else f'all {len(best)}'} networks"
     else:
         each = "; ".join(f"{line.network} {line.runtime}" for line in best)
         text = f"The fastest form of each network: {each}"
@@ -109,8 +109,10 @@ def accuracy_plot(shown: View) -> str | None:
         return None
     metric = scored[0][1][0]
     names = {"per_image_person_iou": "person IoU, mean over images, %", "confusion_miou": "mean IoU of classes, %"}
-    points = [(line.name, line.runtime, line.p50, value) for line, (kind, value) in scored if kind == metric]
-    return plots.scatter(points, "ms per inference, median, log", names[metric])
+    times = {id(line): group.judged(line) for group in shown.groups for line in group.lines}
+    points = [(line.name, line.runtime, times[id(line)], value) for line, (kind, value) in scored if kind == metric]
+    how = "processor time" if any(group.by_processor_time for group in shown.groups) else "median"
+    return plots.scatter(points, f"ms per inference, {how}, log", names[metric])
 
 
 def roofline_plot(shown: View) -> str | None:
