@@ -15,6 +15,7 @@ from lightseg.export.rewrites.affine_as_depthwise import affine_as_depthwise
 from lightseg.export.rewrites.by_rows import by_rows
 from lightseg.export.rewrites.conv_before_upsample import conv_before_upsample
 from lightseg.export.rewrites.deconv_to_depth import deconv_to_depth
+from lightseg.export.rewrites.drop_constant import drop_constant
 from lightseg.export.rewrites.fold_affine import fold_affine
 from lightseg.export.rewrites.merge_cross import merge_cross
 from lightseg.export.rewrites.merge_pointwise import merge_pointwise
@@ -37,6 +38,7 @@ __all__ = [
     "by_rows",
     "conv_before_upsample",
     "deconv_to_depth",
+    "drop_constant",
     "fold_affine",
     "merge_cross",
     "merge_pointwise",
@@ -56,6 +58,7 @@ __all__ = [
 Rewrite = Callable[[fx.GraphModule], int]
 
 ALWAYS: tuple[Rewrite, ...] = (
+    drop_constant,
     fold_affine,
     push_affine,
     conv_before_upsample,

@@ -109,6 +109,8 @@ def channels(graph: fx.GraphModule, value: object) -> int:
         return 1
     if isinstance(op, ops.FirstChannels):
         return op.count
+    if isinstance(op, ops.ChannelsToColumns):
+        return op.channels
     if isinstance(op, ops.DepthToSpace):
         return channels(graph, value.args[0]) // op.block**2
     if isinstance(op, ops.FromImage):

@@ -16,9 +16,10 @@ from lightseg.export.graph import ops
 from lightseg.export.graph.capture import capture
 from lightseg.export.graph.compose import OUTPUTS, append_head
 from lightseg.export.graph.edit import op_nodes
-from lightseg.export.rewrites import ALWAYS, rewrite
+from lightseg.export.rewrites import ALWAYS, drop_constant, rewrite
 from lightseg.export.targets import TARGETS
 from lightseg.zoo import MODELS, create_model
+from tests.export.graph_builder import Builder
 from tests.export.random_graphs import MULTIPLE, SIZE, STEADY, graphs, largest, sketch
 from tests.export.subjects import DYNAMIC, all_rewrites, double, graph_of, images, relative, small_size
 
@@ -72,9 +73,9 @@ def changes() -> Counter[str]:
     return found
 
 
-@pytest.mark.parametrize("rule", sorted(set(all_rewrites()) - {"equalise"}))
+@pytest.mark.parametrize("rule", sorted(set(all_rewrites()) - {"equalise", "drop_constant"}))
 def test_each_rewrite_finds_something_in_some_network(rule: str) -> None:
-    """One that never applies is dead code. (Equalising waits for values no random network has; it is tested apart.)"""
+    """One that never applies is dead code. (Two wait for values no random network has; they are tested apart.)"""
     assert changes()[rule]
 
 
@@ -145,4 +146,43 @@ def test_released_weights_survive_too(name: str, table: str, released: Path) -> 
     x = images(name)
     want = graph(x)
     rewrite(graph, TABLES[table])
+    assert relative(graph(x), want) <= EXACT
+
+
+def test_a_branch_of_zeros_is_dropped() -> None:
+    """What follows its convolutions turns zero into other numbers, and a sum takes those as a shift."""
+    b = Builder((1, 3, 8, 8))
+    zero = ops.Conv(torch.zeros(4, 3, 3, 3, dtype=torch.float64), padding=(1, 1))
+    branch = b.call(b.prelu(4), b.call(b.affine(4), b.call(b.conv(4, 4, bias=True), b.call(zero, b.image))))
+    graph = b.finish(b.call(ops.Add(), b.call(b.conv(3, 4, (3, 3)), b.image), branch))
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    want = graph(x)
+    assert rewrite(graph, (drop_constant,)) == {"drop_constant": 1}
+    assert [type(op) for _, op in op_nodes(graph)] == [ops.Conv, ops.Affine]
+    assert relative(graph(x), want) <= EXACT
+
+
+def test_a_constant_next_to_zero_padding_is_kept() -> None:
+    """Its border is not the number its middle is."""
+    b = Builder((1, 3, 8, 8))
+    zero = ops.Conv(torch.zeros(4, 3, 1, 1, dtype=torch.float64), torch.ones(4, dtype=torch.float64))
+    branch = b.call(b.conv(4, 4, (3, 3)), b.call(zero, b.image))
+    graph = b.finish(b.call(ops.Add(), b.call(b.conv(3, 4), b.image), branch))
+    assert rewrite(graph, (drop_constant,)) == {"drop_constant": 0}
+
+
+def test_a_scale_passes_a_chain_of_additions() -> None:
+    """Negative scales and slopes too: nothing is left of the affines, and nothing changes."""
+    b = Builder((1, 3, 8, 8))
+    value = b.call(b.conv(3, 4), b.image)
+    for seed in range(4):
+        scale = torch.tensor([1.5, -0.5, 0.25, -2.0], dtype=torch.float64).roll(seed)
+        skip = b.call(ops.Affine(scale, torch.zeros_like(scale)), value)
+        slope = torch.tensor([0.5, -0.25, -2.0, 3.0], dtype=torch.float64)
+        value = b.call(ops.PReLU(slope), b.call(ops.Add(), skip, b.call(b.conv(4, 4, (3, 3)), value)))
+    graph = b.finish(b.call(b.conv(4, 2, (3, 3)), value))
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    want = graph(x)
+    assert rewrite(graph, ALWAYS)["push_scale"] == 4
+    assert not any(isinstance(op, ops.Affine) for _, op in op_nodes(graph))
     assert relative(graph(x), want) <= EXACT
