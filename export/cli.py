@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from lightseg.cli import add_json, add_model, command, emit_json, model_names, run, size
@@ -17,6 +18,7 @@ EXAMPLES = """\
   lightseg-export --model sinet --to coreml --precision fp16                     an .mlpackage, proven without a Mac
   lightseg-export --model sinet --to openvino,ncnn                               folders of two files, run in float32
   lightseg-export --model sinet --to tflite,onnx --explain                       what each rewrite changes; no file
+  lightseg-export --matrix --out docs                                            what is proven, as a table; resumes
   lightseg-export --list                                                         what this machine can do
 """
 
@@ -25,13 +27,14 @@ def parser() -> argparse.ArgumentParser:
     p = command("lightseg-export", "Export a model and prove the file equal to PyTorch.", EXAMPLES)
     add_model(p, many=True)
     p.add_argument("--to", metavar="TARGET[,…]", help="onnx, tflite, coreml, openvino, ncnn, or all this machine can")
-    p.add_argument("--precision", default="fp32", help="fp32 (default), or fp16 where the target has it")
+    p.add_argument("--precision", help="fp32 (default), or fp16 where the target has it")
     p.add_argument("--input-size", type=size, metavar="HxW", help="default: the size the model was published at")
     p.add_argument("--output", default="logits", help="logits (default), probability or mask")
     p.add_argument("--preprocess", default="none", help="none (default) or baked: the file takes uint8 RGB images")
     p.add_argument("--dynamic", action="store_true", help="leave batch and image size open (onnx, openvino)")
     p.add_argument("--out", default=".", metavar="DIR", help="folder for the files, default here")
     p.add_argument("--explain", action="store_true", help="write nothing; show what each rewrite changes for a target")
+    p.add_argument("--matrix", action="store_true", help="try every model, target, precision; a table in --out")
     p.add_argument("--list", action="store_true", help="what can be converted and run on this machine, and why not")
     add_json(p)
     return p
@@ -44,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(args: argparse.Namespace) -> int:
     if args.list:
         return _list(args)
+    if args.matrix:
+        return _matrix(args)
+    args.precision = args.precision or "fp32"
     from lightseg.errors import BadInput, LightsegError
 
     if not args.model or not args.to:
@@ -129,6 +135,35 @@ def _show(records: Sequence[Any], quiet: bool) -> None:
         table.add_row(str(r.path), kilobytes, runtime, f"{p['relative_error']:.1e}", agreement, str(flips), "passed")
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
+
+
+def _matrix(args: argparse.Namespace) -> int:
+    """Blocked cells are an answer: the command fails only where it cannot ask."""
+    from pathlib import Path
+
+    from lightseg.errors import UnknownName
+    from lightseg.export.parity import TOLERANCE
+    from lightseg.export.support import run_matrix
+    from lightseg.export.targets import TARGETS
+    from lightseg.zoo import MODELS, create_model
+
+    asked: list[list[str]] = []
+    for kind, text, known in (
+        ("model", args.model, MODELS), ("target", args.to, TARGETS), ("precision", args.precision, TOLERANCE),
+    ):  # fmt: skip
+        words = list(known) if text in (None, "all") else text.split(",")
+        unknown = next((word for word in words if word not in known), None)
+        if unknown is not None:
+            raise UnknownName(kind, unknown, known)
+        asked.append(words)
+    for name in asked[0]:
+        create_model(name)  # weights that are missing say nothing about a target
+    models, targets, precisions = asked
+    cells = run_matrix(Path(args.out), models, targets, precisions, lambda text: _say(args, text))
+    counts = {status: sum(c.status == status for c in cells) for status in ("validated", "blocked", "not run")}
+    _say(args, f"{', '.join(f'{n} {status}' for status, n in counts.items())}: see {args.out}/support.md")
+    emit_json(args.json, [asdict(cell) for cell in cells])
+    return 0
 
 
 def _list(args: argparse.Namespace) -> int:

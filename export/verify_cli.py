@@ -17,7 +17,7 @@ EXAMPLES = """\
   lightseg-verify *.onnx --torch                        every probe against PyTorch float64
   lightseg-verify mine.onnx --torch --weights mine.safetensors
   lightseg-verify out/*.tflite --junit parity.xml       verdicts a CI service shows
-  lightseg-verify mine.onnx.failed --bisect --out repro which operation goes wrong, from which line; a reproduction
+  lightseg-verify mine.onnx.failed --bisect --out tmp   which operation goes wrong, from which line; a reproduction
   lightseg-verify --self-test --to onnx,tflite          seed known defects: does the proof refuse each of them?
 exit status: 0 proven, 1 not equal or not usable, 2 wrong usage
 """
