@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from lightseg.export.targets.folder import RECORD
 from lightseg.export.targets.openvino import BIN, XML
 from tests.export.conftest import Exported
 from tests.export.random_graphs import Builder
-from tests.export.subjects import relative, require
-from tests.export.written import ROUNDING, noise, run_written
+from tests.export.subjects import graph_of, relative, require
+from tests.export.test_coreml import replace_first_weight
+from tests.export.written import ROUNDING, noise, plan_of, run_written
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +51,14 @@ def test_float16_is_stored_and_float32_computed(exported: Exported) -> None:
     assert narrow.parity is not None
     said = narrow.parity["runner"]
     assert said["arithmetic"] == "float32" and "in f16" in said["weights"]
+
+
+def test_a_weight_beyond_float16_is_refused_by_name(tmp_path: Path) -> None:
+    """OpenVINO itself would cut it to the largest number there is."""
+    huge = replace_first_weight(graph_of("sinet"), 1e6)
+    plan = replace(plan_of(huge), precision="fp16")
+    with pytest.raises(Unsupported, match=r"has a weight of 1e\+06, beyond the 65504.*--precision fp32"):
+        openvino.convert(plan, tmp_path)
 
 
 class Compiled:
