@@ -110,6 +110,19 @@ EXTREMEC3NET_SPEC = ModelSpec(
     upstream_names=UPSTREAM_EXTREMEC3NET,
     weights=(
         Weights(
+            tag="lightseg",
+            file="extremec3net_lightseg.safetensors",
+            sha256="9fee8916111231f335f253598672258d54a522e9900e09ffbfbb56f7074f9c6f",
+            licence=LIGHTSEG_LICENCE,
+            origin="lightseg, from clova, on EG1800 and Clothing Co-Parsing; see pretrained/extremec3net_lightseg.md",
+            preprocess=UNIT_INPUT,
+            packaged=True,
+            figures={
+                "iou_eg1800": Figure(95.76, "%", EG1800_HALF, "95 % bootstrap interval 95.17 to 96.30"),
+                "iou_ccp": Figure(95.98, "%", CCP_HALF, "95 % bootstrap interval 95.37 to 96.52"),
+            },
+        ),
+        Weights(
             tag="clova",
             file="clova_extremec3net_portrait.pth",
             sha256="52ff1681c7f65899f203106a64562c3a709172f3a65aa1ad5bef7bb9a22a39db",

@@ -18,8 +18,9 @@ ENTRIES = [(s, w) for s in MODELS.values() for w in s.weights if w.packaged]
 packaged = pytest.mark.parametrize(("spec", "weights"), ENTRIES, ids=[f"{s.name}.{w.tag}" for s, w in ENTRIES])
 
 
-def test_sinet_is_packaged_and_the_default() -> None:
-    assert MODELS["sinet"].weights[0].tag == "lightseg" and MODELS["sinet"].weights[0].packaged
+@pytest.mark.parametrize("name", ["sinet", "extremec3net"])
+def test_portrait_networks_are_packaged_and_the_default(name: str) -> None:
+    assert MODELS[name].weights[0].tag == "lightseg" and MODELS[name].weights[0].packaged
 
 
 @packaged
