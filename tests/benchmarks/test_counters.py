@@ -144,12 +144,11 @@ def test_a_child_that_cannot_open_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["onnx", "tflite"])
-def test_valgrind_counts_the_same_twice(target: str, small: dict[str, Path]) -> None:
+def test_valgrind_counts_the_same_twice(small: dict[str, Path]) -> None:
     if reason := instructions.why_not():
         pytest.skip(reason)
-    x = counters.one_input(small[target])
-    first, second = (count_instructions(small[target], x, runs=2) for _ in range(2))
-    macs = count_file(small[target]).macs
+    x = counters.one_input(small["tflite"])
+    first, second = (count_instructions(small["tflite"], x, runs=2) for _ in range(2))
+    macs = count_file(small["tflite"]).macs
     assert first.count == pytest.approx(second.count, rel=2e-3)
     assert macs / 16 < first.count < macs * 16
