@@ -66,6 +66,8 @@ class Trace:
         self.target = _as_recorded(artifact)
         self.plan, self.changes = make_plan(reference, self.target, _request(artifact))
         self.half = artifact.precision == "fp16"
+        tiny = np.finfo(np.float16 if self.half else np.float32).tiny
+        self._floor = float(tiny) / artifact.tolerance["relative"]
         self.x = prepared(reference.probes[probe], artifact.feeds)
         self.exact = exact_values(self.plan.graph, self._taken())
         self._last = next(n for n in self.plan.graph.graph.nodes if n.op == "output").args[0].name
@@ -95,11 +97,15 @@ class Trace:
         return replace(
             empty,
             reads=self.inside.reads(name),
-            cumulative=off(self.found[name], want),
-            cumulative_allowed=limit + ROUNDING * off(rounded.chained.numpy(), want),
-            isolated=off(self.inside.alone(name, self.given(name)), want),
-            isolated_allowed=limit + ROUNDING * off(rounded.alone.numpy(), want),
+            cumulative=self._off(self.found[name], want),
+            cumulative_allowed=limit + ROUNDING * self._off(rounded.chained.numpy(), want),
+            isolated=self._off(self.inside.alone(name, self.given(name)), want),
+            isolated_allowed=limit + ROUNDING * self._off(rounded.alone.numpy(), want),
         )
+
+    def _off(self, got: Array, want: Array) -> float:
+        """Below the smallest normal number of its type a runtime may return anything, zero above all."""
+        return off(got, want, self._floor)
 
     def name_in_file(self, node: str) -> str:
         """The last value has the output's name."""
@@ -112,7 +118,7 @@ class Trace:
     def second_opinion(self, node: str) -> tuple[str, float] | None:
         name = self.name_in_file(node)
         other = self.inside.second_opinion(name, self.given(name))
-        return other and (other[0], off(other[1], self.exact[node].numpy()))
+        return other and (other[0], self._off(other[1], self.exact[node].numpy()))
 
 
 def _request(a: Artifact) -> Request:

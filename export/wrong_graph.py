@@ -17,17 +17,18 @@ from lightseg.export.targets import Plan
 
 MOVED = 1e-6
 """A step between graphs that moves float64 logits by a larger share of the largest is wrong: rounding moves 1e-12."""
-ENDS = 1e-4
-"""The same for outputs with preprocessing or a head, which the reference computes in float32."""
+ENDS = {"logits": 1e-4, "probability": 1e-4, "mask": 1e-3}
+"""The same with preprocessing or a head, which the reference computes in float32; of masks the share of pixels."""
 
 
 def wrong_graph(plan: Plan, reference: Reference, probe: str, rewrites: Sequence[Rewrite]) -> tuple[str, str] | None:
     """What is at fault in the graph a file is written from, and details; None where the graph is the network."""
     logits, model = reference.logits[probe], reference.model
-    plain = plan.output == "logits" and not plan.baked
+    limit = MOVED if plan.output == "logits" and not plan.baked else ENDS[plan.output]
     image = reference.probes[probe]
-    taken = torch.from_numpy(image[None]) if plan.baked else _double(prepared(image, reference.preprocess))
-    if off(_run(plan.graph, taken), as_output(logits, plan.output, model.spec.labels)) <= (MOVED if plain else ENDS):
+    taken = torch.tensor(image[None]) if plan.baked else _double(prepared(image, reference.preprocess))
+    want = as_output(logits, plan.output, model.spec.labels)
+    if off(_run(plan.graph, taken), want.astype(np.uint8) if plan.output == "mask" else want) <= limit:
         return None
     x = _double(prepared(image, reference.preprocess))
     captured = off(_run(reference.graph, x), logits)
@@ -57,13 +58,16 @@ def _first_wrong(graph: fx.GraphModule, rewrites: Sequence[Rewrite], x: Tensor, 
     return found[0] if found else None
 
 
-def off(got: Array, want: Array) -> float:
-    """|Δ| as a share of the largest value; of class maps the share of pixels; infinity where the shapes differ."""
+def off(got: Array, want: Array, floor: float = 0.0) -> float:
+    """|Δ| as a share of the largest value, or of ``floor`` where that is larger.
+
+    Of class maps it is the share of pixels; infinity where the shapes differ.
+    """
     if got.shape != want.shape:
         return float("inf")
     if want.dtype == np.uint8:
         return float((got != want).mean())
-    largest = float(np.abs(want).max())
+    largest = max(float(np.abs(want).max()), floor)
     return float(np.abs(got.astype(np.float64) - want).max()) / (largest or 1.0)
 
 

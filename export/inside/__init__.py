@@ -15,7 +15,12 @@ from lightseg.export.inside.part import Inside
 
 __all__ = ["INSIDES", "Inside", "open_inside"]
 
-INSIDES = {"onnx": "onnx:OnnxInside", "tflite": "tflite:TfliteInside", "coreml": "mil:MilInside"}
+INSIDES = {
+    "onnx": "onnx:OnnxInside",
+    "tflite": "tflite:TfliteInside",
+    "coreml": "mil:MilInside",
+    "ncnn": "ncnn:NcnnInside",
+}
 """Module of this folder and class, by target."""
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import fx, nn
@@ -29,6 +30,7 @@ from lightseg.export.reproduction import write_reproduction
 from lightseg.export.targets import TARGETS, Plan
 from lightseg.export.trace import Layer, provenance
 from lightseg.export.verify_cli import main
+from lightseg.export.wrong_graph import off
 from tests.export.conftest import Exported
 from tests.export.subjects import graph_of, plain, reference, require
 
@@ -99,6 +101,7 @@ QUICK = {
     ("onnx", "kernel rolled", 1),
     ("tflite", "negative slopes dropped", 1),
     ("coreml", "stale weights in one layer", 1),
+    ("ncnn", "padding off by one", 1),
 }
 CASES = [
     pytest.param(*case, marks=[pytest.mark.slow] * (case not in QUICK))
@@ -129,7 +132,7 @@ def test_a_branch_that_is_missing_is_found_where_it_should_have_joined(failed: A
 
 
 SOUND = [
-    pytest.param(target, options, marks=[pytest.mark.slow] * (target != "tflite" or bool(options)))
+    pytest.param(target, options, marks=[pytest.mark.slow] * (target not in ("tflite", "ncnn") or bool(options)))
     for target in INSIDES
     for options in ({}, {"preprocess": "baked", "output": "mask"}, {"output": "probability"}, {"precision": "fp16"})
 ]
@@ -204,6 +207,14 @@ def test_the_first_to_fail_has_inputs_that_pass() -> None:
     bad = layer("c", float("nan"), "a")
     layers = (layer("a", 0.5, "image"), layer("b", None), bad, layer("d", 2.0, "c"), layer("e", 3.0, "a"))
     assert first_to_fail(layers) is bad and first_to_fail(layers[:2]) is None
+
+
+def test_errors_are_shares_of_the_largest_value_or_of_the_floor() -> None:
+    exact = np.array([3e-54, 0.0])
+    assert off(np.array([4e-39, 0.0]), exact) > 1e10 and off(np.array([4e-39, 0.0]), exact, 1e-34) < 1e-4
+    assert off(np.array([2.0, 0.0]), np.array([1.0, 0.0]), 1e-34) == 1 and off(exact[:1], exact) == np.inf
+    assert off(np.array([1, 0]), np.array([1, 1], np.uint8)) == 0.5
+    assert not off(np.array([np.nan, 0.0]), exact, 1.0) <= 1
 
 
 def test_a_part_ends_at_known_values() -> None:

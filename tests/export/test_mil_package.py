@@ -105,3 +105,19 @@ def test_what_the_interpreter_does_not_know_it_refuses(kind: str, exported: Expo
     patient.save()
     with pytest.raises(error, match=said):
         verify(path)
+
+
+@pytest.mark.parametrize("options", [{}, {"preprocess": "baked", "output": "mask"}], ids=["floats", "images"])
+def test_what_a_mac_is_told_is_what_the_program_takes(options: dict[str, str], exported: Exported) -> None:
+    """On a Mac the interface is read from the description alone, without PyTorch."""
+    from lightseg.export.mil.interpreter import read_program
+    from lightseg.export.mil.package import interface
+
+    path = exported("sinet", "coreml", **options).path
+    program, told = read_program(path), interface(path)
+    assert (told.input, told.shape, told.image, told.output) == (
+        program.input,
+        program.input_shape,
+        program.takes_images,
+        program.output,
+    )
