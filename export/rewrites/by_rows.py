@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from torch import fx, nn
 
 from lightseg.export.graph import ops
@@ -11,6 +13,8 @@ from lightseg.export.graph.shapes import Shape, shapes
 LANES = 16
 """Channels in multiples of this fill the widest float32 vectors pixel by pixel already."""
 
+MOST_VALUES = 2**19
+"""Larger maps leave the cache, and then a reshape that has to copy costs more than the loops: street SINet 1.07."""
 MOST_TAPS = 2**16
 """Weights of a depthwise convolution over rows: they must stay in a cache."""
 
@@ -36,7 +40,7 @@ def by_rows(graph: fx.GraphModule) -> int:
 
 def _pays(op: nn.Module, shape: Shape) -> bool:
     """Every column for itself; not for one pixel, not for full vectors, not for one number for all channels."""
-    if shape[1] % LANES == 0 or shape[3] == 1:
+    if shape[1] % LANES == 0 or shape[3] == 1 or prod(shape) > MOST_VALUES:
         return False
     if isinstance(op, ops.Affine):
         return any(bool((v != v[0]).any()) for v in (op.scale, op.shift))

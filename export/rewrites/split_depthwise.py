@@ -6,17 +6,23 @@ from torch import fx
 
 from lightseg.export.graph import ops
 from lightseg.export.graph.edit import insert, op_of
+from lightseg.export.graph.shapes import shapes
 
-MOST_TAPS = 25
-"""XNNPACK's largest fast depthwise kernel: 25×1 takes 0.3 ms where 27×1 takes 7."""
+KERNELS = (9, 25)
+"""Taps of XNNPACK's fast depthwise kernels: 10 cost as much as 25, and 27×1 takes 7 ms where 25×1 takes 0.3."""
 
 
 def split_depthwise(graph: fx.GraphModule) -> int:
-    """k×1 and 1×k depthwise with more than 25 taps becomes even taps plus odd taps, each with dilation two."""
+    """k×1 and 1×k depthwise becomes even taps plus odd taps, each with dilation two.
+
+    Taken where there is no kernel for all taps, or where two of the smaller kernel do what takes one of the larger.
+    A map one pixel wide (see `by_rows`) keeps its one pass: there the sum costs more.
+    """
+    size = shapes(graph, graph.meta["input_shape"])
     changed = 0
     for node in list(graph.graph.nodes):
         conv = op_of(graph, node)
-        if not isinstance(conv, ops.Conv) or not conv.is_depthwise or not _is_long(conv):
+        if not isinstance(conv, ops.Conv) or not conv.is_depthwise or not _is_long(conv, size[node][3]):
             continue
         axis = 2 if conv.weight.shape[2] > 1 else 3
         even, odd = (_taps(conv, axis, start) for start in (0, 1))
@@ -31,12 +37,14 @@ def split_depthwise(graph: fx.GraphModule) -> int:
     return changed
 
 
-def _is_long(conv: ops.Conv) -> bool:
-    """One-dimensional, undilated, stride one, centred, odd."""
+def _is_long(conv: ops.Conv, width: int) -> bool:
+    """One-dimensional, undilated, stride one, centred, odd, and better halved."""
     kh, kw = conv.weight.shape[2:]
     centred = conv.padding == ((kh - 1) // 2, (kw - 1) // 2) and kh % 2 == kw % 2 == 1
     plain = conv.stride == (1, 1) and conv.dilation == (1, 1) and min(kh, kw) == 1
-    return plain and centred and kh * kw > MOST_TAPS
+    small, large = KERNELS
+    halved = kh * kw > large or (width > 1 and small < kh * kw < 2 * small)
+    return plain and centred and halved
 
 
 def _taps(conv: ops.Conv, axis: int, start: int) -> ops.Conv:
