@@ -53,6 +53,8 @@ def _main(args: argparse.Namespace) -> int:
 
     if not args.artifact:
         parser().error("say which files, or try the proof itself with --self-test")
+    if args.out and not args.bisect:
+        parser().error("--out is the folder for the reproductions of --bisect")
     examine = _bisected if args.bisect else _verified
     results: list[dict[str, Any]] = []
     cases = []

@@ -30,6 +30,9 @@ def run(parser: argparse.ArgumentParser, main: Main, argv: Sequence[str] | None 
         return 1
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
+        if package == "torch":
+            print(f"{parser.prog}: this needs PyTorch; install it with: pip install torch", file=sys.stderr)
+            return 1
         if package not in EXTRA_OF:
             raise
         print(f"{parser.prog}: {MissingExtra(parser.prog, EXTRA_OF[package], package)}", file=sys.stderr)

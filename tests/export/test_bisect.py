@@ -116,6 +116,7 @@ def test_the_damaged_operation_is_named(target: str, defect: str, site: int, fai
     assert found.culprit is not None and wrong_alone == [found.culprit.node]
 
 
+@pytest.mark.slow
 def test_what_was_put_behind_the_network_is_found_in_the_last_value(failed: Any) -> None:
     named(*failed("onnx", "classes swapped"))
 
@@ -241,6 +242,12 @@ def test_the_command_prints_every_value_and_the_verdict(own: Path, capsys: pytes
     assert main([str(own), "--bisect"]) == 0
     out = capsys.readouterr().out
     assert "every operation passes" in out and "join3_act" in out and "nothing is fused" in out
+
+
+def test_a_folder_for_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["some.onnx", "--out", "here"])
+    assert caught.value.code == 2 and "--bisect" in capsys.readouterr().err
 
 
 def test_a_rewrite_that_is_gone_is_one_line(own: Path, capsys: pytest.CaptureFixture[str]) -> None:

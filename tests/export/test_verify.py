@@ -207,8 +207,9 @@ def test_a_machine_without_pytorch_repeats_the_proof(target: str, alone: Callabl
         assert "proven" in done.stdout
 
 
-def test_asking_for_pytorch_where_there_is_none_is_one_line(exported: Exported) -> None:
-    done = _without_torch("onnx", str(exported("sinet", "onnx").path), "--torch")
+@pytest.mark.parametrize("asked", ["--torch", "--bisect"])
+def test_asking_for_pytorch_where_there_is_none_is_one_line(asked: str, exported: Exported) -> None:
+    done = _without_torch("onnx", str(exported("sinet", "onnx").path), asked)
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "pip install torch" in done.stderr
 
 
