@@ -145,6 +145,7 @@ def emulate_all(
         announce(f"emulating {path.name}")
         try:
             done.append(one(root, path))
+            announce(f"  {done[-1].instructions.count / 1e6:,.1f} M instructions")  # large networks take minutes each
         except LightsegError as error:
             failed[path.name] = str(error)
     return done, failed
