@@ -20,6 +20,7 @@ INSIDES = {
     "tflite": "tflite:TfliteInside",
     "coreml": "mil:MilInside",
     "ncnn": "ncnn:NcnnInside",
+    "openvino": "openvino:OpenVinoInside",
 }
 """Module of this folder and class, by target."""
 

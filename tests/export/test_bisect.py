@@ -270,7 +270,10 @@ def test_the_command_fails_with_json_and_reproduction(
     assert Path(result["reproduction"], "reproduce.py").is_file() and said.err.count("\n") == 1 and node in said.err
 
 
-@pytest.mark.parametrize("target", sorted(set(TARGETS) - set(INSIDES)))
-def test_targets_that_show_nothing_say_so(target: str, tmp_path: Path) -> None:
-    with pytest.raises(Unsupported, match="--bisect"):
-        open_inside(target, tmp_path, [])
+def test_a_target_that_shows_nothing_says_so(tmp_path: Path) -> None:
+    with pytest.raises(Unsupported, match="--bisect looks into"):
+        open_inside("tensorrt", tmp_path, [])
+
+
+def test_every_target_of_today_shows_its_values() -> None:
+    assert set(INSIDES) == set(TARGETS)
