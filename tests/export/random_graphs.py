@@ -21,10 +21,15 @@ __all__ = ["MOTIFS", "MULTIPLE", "SIZE", "STEADY", "Builder", "graphs", "largest
 
 
 def sketch(motifs: Sequence[str], seed: int) -> fx.GraphModule:
-    """The graph of ``motifs``; all maps of the last one's size that nobody reads are concatenated at the end."""
+    """The graph of ``motifs``; all maps of the last one's size that nobody reads are concatenated at the end.
+
+    Some motifs do nothing where no map fits; an image alone is no graph.
+    """
     s = Sketch(seed)
     for name in motifs:
         MOTIFS[name](s)
+    if len(s.values) == 1:
+        MOTIFS["pointwise"](s)
     last = s.values[-1]
     unread = [v for v in s.values[:-1] if v.stride == last.stride and not v.node.users]
     return s.finish(s.put(ops.Concat(), *unread, last).node if unread else last.node)
