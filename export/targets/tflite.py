@@ -96,7 +96,7 @@ def rewrites() -> tuple[Rewrite, ...]:
 
     Measured on x86, one thread: `split_depthwise` takes C3NetV2 to 0.43 of the time and ExtremeC3Net to 0.95,
     `deconv_to_depth` C3Net to 0.96 and the street SINet to 0.89, `pack_columns` SINet to 0.9, `by_rows` SINet to 0.92
-    and ExtremeC3Net to 0.85 (on large maps too, the street SINet would take 1.07), `widen_gate` and
+    and ExtremeC3Net to 0.89 (on large maps too, the street SINet would take 1.07), `widen_gate` and
     `affine_as_depthwise` SINet to 0.97 and 0.98; `merge_cross` saves a pass over memory. Max and min in place of
     PRELU would cost 1.15; duplicating a squeeze module's reduced map, so that both branches are one convolution
     without a concatenation, 1.12. `equalise` keeps C3Net's weights inside float16; in float32 it changes no product.

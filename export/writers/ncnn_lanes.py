@@ -68,7 +68,8 @@ def _regions(graph: fx.GraphModule) -> Iterator[list[fx.Node]]:
 
 
 def _width(graph: fx.GraphModule, values: list[fx.Node]) -> int:
-    return int(next(op_of(graph, v).weight.shape[0] for v in values if _is_dense(graph, v)))  # type: ignore[union-attr]
+    makers = (op_of(graph, value) for value in values if _is_dense(graph, value))
+    return next(op.weight.shape[0] for op in makers if isinstance(op, ops.Conv))
 
 
 def _widen(graph: fx.GraphModule, values: list[fx.Node], added: int) -> None:
