@@ -129,6 +129,7 @@ def _self_test(args: argparse.Namespace) -> int:
         for model in models
         for target in targets
     ]
+    _progress(args, "")
     for result in results:
         _say(args, _verdict(result))
     emit_json(args.json, [r.to_dict() for r in results])

@@ -24,11 +24,16 @@ def find_target(name: str) -> Target:
 
 
 def named_targets(text: str, precision: str, dynamic: bool = False) -> list[str]:
-    """The names in ``--to a,b``; ``all`` means every target with this precision that this machine can write and run."""
-    if text != "all":
-        return [name for name in text.split(",") if name]
+    """The names in ``--to a,b``; ``all`` means every target with this precision that this machine can write and run.
+
+    Errors: `BadInput` where that is none: nothing done must not look like all well.
+    """
     able = [t for t in TARGETS.values() if not (t.why_not_convert() or t.why_not_load())]
-    return [t.name for t in able if precision in t.precisions and (t.dynamic or not dynamic)]
+    every = [t.name for t in able if precision in t.precisions and (t.dynamic or not dynamic)]
+    names = every if text == "all" else [name for name in text.split(",") if name]
+    if not names:
+        raise BadInput(f"--to {text} names no target this machine can write in {precision}; see lightseg-export --list")
+    return names
 
 
 def target_of(path: Path) -> Target:

@@ -114,6 +114,8 @@ def test_a_survivor_is_1_and_named(told: list[bool | None], capsys: pytest.Captu
     [
         (["--self-test", "some.onnx"], "leave out the names"),
         (["--self-test", "--to", "onnxx"], "did you mean"),
+        (["--self-test", "--to", ","], "names no target"),
+        (["--self-test", "--precision", "int3"], "names no target"),
         (["--self-test", "--model", "sinett"], "did you mean"),
         (["--self-test", "--to", "tflite", "--precision", "int3"], "int3"),
     ],
