@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightseg.errors import BadInput, MissingExtra, OutputError, ParityError, UnknownName, Unsupported
+from lightseg.errors import OutputError, ParityError
 from lightseg.export import export, read_artifact, verify
 from lightseg.export.artifact import Artifact
 from lightseg.export.defects import GRAPH_DEFECTS, PREPROCESS_DEFECTS, RUNNER_DEFECTS
 from lightseg.export.graph import ops
 from lightseg.export.graph.compose import bake_preprocess
-from lightseg.export.parity import TOLERANCE
-from lightseg.export.pipeline import Request, matrix
+from lightseg.export.pipeline import Request
 from lightseg.export.targets import TARGETS, Plan
 from lightseg.spec import Preprocess
 from tests.export.conftest import Exported
@@ -186,7 +185,7 @@ BREAKS: dict[str, tuple[BaseException, type[BaseException]]] = {
 }
 
 
-def _raising(error: BaseException) -> Any:
+def raising(error: BaseException) -> Any:
     def fail(*args: Any) -> Any:
         for path in args:
             if isinstance(path, Path) and not path.is_dir():
@@ -210,9 +209,9 @@ def test_a_break_leaves_the_earlier_artifact_whole(
     before = contents(tmp_path)
     error, seen = BREAKS[what]
     if where == "sidecar":
-        monkeypatch.setattr("lightseg.export.pipeline.sidecar_text", _raising(error))
+        monkeypatch.setattr("lightseg.export.pipeline.sidecar_text", raising(error))
     else:
-        sabotage(monkeypatch, "onnx", **{where: _raising(error)})
+        sabotage(monkeypatch, "onnx", **{where: raising(error)})
     with pytest.raises(seen) as caught:
         again("onnx")
     assert "\n" not in str(caught.value)
@@ -283,48 +282,3 @@ def test_out_folder_is_made(again: Callable[..., Artifact], tmp_path: Path) -> N
     request = Request(input_size=small_size("sinet"))
     artifact = export(lively("sinet"), "onnx", tmp_path / "a" / "b", request, reference("sinet"))
     assert {p.name for p in (tmp_path / "a" / "b").iterdir()} == {artifact.path.name, artifact.sidecar.name}
-
-
-REFUSALS: dict[str, tuple[Request, str, type[Exception], str]] = {
-    "precision": (Request("fp31"), "onnx", UnknownName, "did you mean fp32"),
-    "output": (Request(output="masks"), "onnx", UnknownName, "did you mean mask"),  # type: ignore[arg-type]
-    "preprocess": (Request(preprocess="bake"), "onnx", UnknownName, "did you mean baked"),
-    "target": (Request(), "tflight", UnknownName, "did you mean tflite"),
-    "size": (Request(input_size=(100, 224)), "onnx", BadInput, "try --input-size 96x224"),
-    "dynamic tflite": (Request(dynamic=True), "tflite", Unsupported, "--to onnx"),
-}
-
-
-@pytest.mark.parametrize("what", REFUSALS)
-def test_refusals_come_before_any_work(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightseg.export.pipeline.Reference", _raising(AssertionError("worked")))
-    request, target, error, said = REFUSALS[what]
-    with pytest.raises(error, match=said) as caught:
-        export(lively("sinet"), target, tmp_path, request)
-    assert "\n" not in str(caught.value)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_precisions_a_target_does_not_have(target: str) -> None:
-    for precision in TOLERANCE:
-        if precision not in TARGETS[target].precisions:
-            with pytest.raises(Unsupported, match=precision):
-                Request(precision).check(lively("sinet"), TARGETS[target])
-    assert set(TARGETS[target].precisions) <= set(TOLERANCE)
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_missing_extra_names_the_command(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightseg.export.targets.target.find_spec", lambda name: None)
-    needed = TARGETS[target].extra
-    with pytest.raises(MissingExtra, match=rf"pip install 'lightseg\[{needed}\]'"):
-        export(lively("sinet"), target, tmp_path)
-    reason = TARGETS[target].why_not_load()
-    assert reason is not None and needed in reason
-    assert (TARGETS[target].why_not_convert() is None) == (not TARGETS[target].convert_needs)
-    assert all(row["run"] for row in matrix())
-
-
-def test_matrix_lists_every_target() -> None:
-    assert [row["target"] for row in matrix()] == list(TARGETS)
