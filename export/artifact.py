@@ -93,6 +93,10 @@ class Artifact:
     versions: dict[str, str] = field(default_factory=dict)
     changes: dict[str, int] = field(default_factory=dict)
     """How often each exact rewrite was applied."""
+    writer: str = "direct"
+    """``general``: the format's general converter wrote the file, as the network has what our writers do not know."""
+    outside: str = ""
+    """What that is; empty for ``direct``."""
     golden: tuple[Golden, ...] = ()
     parity: dict[str, Any] | None = None
     sha256: str = ""

@@ -12,6 +12,7 @@ from typing import Any
 
 from lightseg.errors import UnknownName, Unsupported
 from lightseg.export.artifact import Artifact, sidecar_text, write_sidecar
+from lightseg.export.general import writer_for
 from lightseg.export.graph.compose import OUTPUTS, Output, append_head, bake_preprocess
 from lightseg.export.graph.shapes import shapes
 from lightseg.export.parity import TOLERANCE, check_goldens, limits, measure
@@ -88,9 +89,10 @@ def export(
     target = find_target(to)
     request.check(model, target)
     reference = reference or Reference(model, *request.size(model))
+    target, reference, written = writer_for(target, reference, request)
     plan, changes = make_plan(reference, target, request)
     final = Path(out) / (request.stem(model) + target.suffix)
-    draft = describe(model, target, request, plan, changes, reference, final)
+    draft = replace(describe(model, target, request, plan, changes, reference, final), **written)
     with atomic_path(draft.sidecar) as notes, atomic_path(final, target.folder) as temporary:
         target.convert(plan, temporary)
         parity = measure(draft, target.load(temporary, 1), reference)

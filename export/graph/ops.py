@@ -291,6 +291,18 @@ class Halo(nn.Module):
         return torch.cat([left, parts, right], 2).reshape(n, -1, h, w)
 
 
+class Whole(nn.Module):
+    """A network nobody took apart, as one operation: what a general converter is given, and no direct writer."""
+
+    def __init__(self, network: nn.Module, channels: int, stride: int) -> None:
+        super().__init__()
+        self.network, self.channels, self.stride = network, channels, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.network(x)
+        return y
+
+
 OPS = (
     Conv, Deconv, Affine, PReLU, Concat, Add, Mul, AvgPool, GlobalMean, Upsample, Permute, Softmax, MaxChannel, Sigmoid,
     Abs, Positives, Negatives, DepthToSpace, FirstChannels, ArgMax, Positive, FromImage,

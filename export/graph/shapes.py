@@ -55,6 +55,8 @@ def _shape(op: nn.Module, inputs: list[Shape]) -> Shape:
         return (n, c, h * op.factor, 1)
     if isinstance(op, ops.Halo):
         return (n, c + 2 * op.reach * op.blocks, h, w)
+    if isinstance(op, ops.Whole):
+        return (n, op.channels, h // op.stride, w // op.stride)
     return inputs[0]
 
 
