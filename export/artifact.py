@@ -97,7 +97,11 @@ class Artifact:
     """``general``: the format's general converter wrote the file, as the network has what our writers do not know."""
     outside: str = ""
     """What that is; empty for ``direct``."""
+    differs: dict[str, float] = field(default_factory=dict)
+    """Of an output that is not exact by design, ``mask_coarse``: by probe, the share of pixels with another class."""
     golden: tuple[Golden, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What writing the file has shown, in the target's own words: engines compiled, layers listed."""
     parity: dict[str, Any] | None = None
     sha256: str = ""
 

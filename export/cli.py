@@ -18,6 +18,7 @@ EXAMPLES = """\
   lightseg-export --model sinet --to coreml --precision fp16                     an .mlpackage, proven without a Mac
   lightseg-export --model sinet --to openvino,ncnn                               folders of two files, run in float32
   lightseg-export --model sinet --to tflite,onnx --explain                       what each rewrite changes; no file
+  lightseg-export --model sinet --to tensorrt_rtx --capability portable,8.9      engines, compiled without a GPU
   lightseg-export --matrix --out docs                                            what is proven, as a table; resumes
   lightseg-export --list                                                         what this machine can do
 """
@@ -26,12 +27,13 @@ EXAMPLES = """\
 def parser() -> argparse.ArgumentParser:
     p = command("lightseg-export", "Export a model and prove the file equal to PyTorch.", EXAMPLES)
     add_model(p, many=True)
-    p.add_argument("--to", metavar="TARGET[,…]", help="onnx, tflite, coreml, openvino, ncnn, or all this machine can")
+    p.add_argument("--to", metavar="TARGET[,…]", help="a target of --list, or all this machine can write")
     p.add_argument("--precision", help="fp32 (default), or fp16 where the target has it")
     p.add_argument("--input-size", type=size, metavar="HxW", help="default: the size the model was published at")
-    p.add_argument("--output", default="logits", help="logits (default), probability or mask")
+    p.add_argument("--output", default="logits", help="logits (default), probability, mask, mask_coarse")
     p.add_argument("--preprocess", default="none", help="none (default) or baked: the file takes uint8 RGB images")
     p.add_argument("--dynamic", action="store_true", help="leave batch and image size open (onnx, openvino)")
+    p.add_argument("--capability", metavar="X.Y[,…]", help="GPUs to compile engines for, as 8.9; default portable")
     p.add_argument("--out", default=".", metavar="DIR", help="folder for the files, default here")
     p.add_argument("--explain", action="store_true", help="write nothing; show what each rewrite changes for a target")
     p.add_argument("--matrix", action="store_true", help="try every model, target, precision; a table in --out")
@@ -79,7 +81,9 @@ def _jobs(args: argparse.Namespace) -> Iterator[Callable[[], Any]]:
     from lightseg.export.targets import find_target, named_targets
     from lightseg.zoo import create_model
 
-    request = Request(args.precision, args.input_size, args.output, args.preprocess, args.dynamic)
+    request = Request(
+        args.precision, args.input_size, args.output, args.preprocess, args.dynamic, _capabilities(args.capability)
+    )
     models = [create_model(name, args.weights) for name in model_names(args.model, "")]
     targets = named_targets(args.to, args.precision, args.dynamic)
     for model in models:
@@ -90,6 +94,16 @@ def _jobs(args: argparse.Namespace) -> Iterator[Callable[[], Any]]:
         reference = Reference(model, *request.size(model))
         for target in targets:
             yield partial(export, model, target, args.out, request, reference)
+
+
+def _capabilities(text: str | None) -> tuple[str, ...] | None:
+    """Errors: `BadInput` where nothing is named: no engine at all must not look like all well."""
+    from lightseg.errors import BadInput
+
+    words = None if text is None else tuple(word for word in text.split(",") if word)
+    if words == ():
+        raise BadInput(f"--capability {text} names nothing to compile for; for instance --capability portable,8.9")
+    return words
 
 
 def _explain(args: argparse.Namespace) -> int:
@@ -135,6 +149,14 @@ def _show(records: Sequence[Any], quiet: bool) -> None:
         table.add_row(str(r.path), kilobytes, runtime, f"{p['relative_error']:.1e}", agreement, str(flips), "passed")
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
+    for r in records:
+        if r.differs:
+            shares = ", ".join(f"{name} {100 * share:.2f} %" for name, share in r.differs.items())
+            console.print(f"{r.path.name} is not exact; pixels of another class: {shares}", soft_wrap=True)
+    for r in records:
+        if unproven := r.parity["runner"].get("unproven"):
+            compiled = ", ".join(f"{e['capability']} ({e['bytes'] / 1000:.0f} kB)" for e in r.facts["engines"])
+            print(f"{r.path}: compiled for {compiled} by {r.facts['parser']}; not proven: {unproven}")
 
 
 def _matrix(args: argparse.Namespace) -> int:

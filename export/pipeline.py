@@ -34,6 +34,8 @@ class Request:
     output: Output = "logits"
     preprocess: str = "none"
     dynamic: bool = False
+    capabilities: tuple[str, ...] | None = None
+    """Compute capabilities to compile engines for; None leaves it to the target."""
 
     def check(self, model: SegmentationModel, target: Target) -> None:
         """Errors: those of `check_words`, and `MissingExtra`."""
@@ -53,6 +55,8 @@ class Request:
             raise UnknownName("preprocess", self.preprocess, PREPROCESS)
         if self.dynamic and not target.dynamic:
             raise Unsupported(f"{target.name} files have one input size; leave --dynamic or use --to onnx")
+        if self.capabilities and not target.capabilities:
+            raise Unsupported(f"{target.name} files are not compiled for a GPU; leave --capability")
         model.spec.check_size(*self.size(model))
 
     def size(self, model: SegmentationModel) -> tuple[int, int]:
@@ -65,6 +69,7 @@ class Request:
             self.output if self.output != "logits" else "",
             self.preprocess if self.preprocess != "none" else "",
             "dynamic" if self.dynamic else "",
+            "_".join(self.capabilities or ()),
         ]
         return "-".join([model.name, self.precision, *filter(None, variants)])
 
@@ -96,7 +101,7 @@ def export(
     with atomic_path(draft.sidecar) as notes, atomic_path(final, target.folder) as temporary:
         target.convert(plan, temporary)
         parity = measure(draft, target.load(temporary, 1), reference)
-        record = replace(draft, parity=parity.to_dict())
+        record = replace(draft, parity=parity.to_dict(), facts=target.facts(temporary))
         if not parity.ok:
             _keep_failed(record, temporary)
             parity.check(f"{final.name} (kept as {final.name}.failed)")
@@ -137,6 +142,7 @@ def make_plan(reference: Reference, target: Target, request: Request) -> tuple[P
         baked=request.preprocess == "baked",
         dynamic=request.dynamic,
         multiple=model.spec.multiple,
+        capabilities=target.capabilities if request.capabilities is None else request.capabilities,
     )
     return plan, changes
 

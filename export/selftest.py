@@ -100,7 +100,7 @@ def self_test(
     """
     target = find_target(to)
     reference = reference or Reference(model, *size_of_trials(model.spec))
-    request = Request(precision=precision, input_size=reference.size)
+    request = Request(precision=precision, input_size=reference.size, capabilities=())
     request.check(model, target)
     with tempfile.TemporaryDirectory() as folder:
         bench = _Bench(reference, target, request, Path(folder))

@@ -10,11 +10,13 @@ from lightseg.export.targets.ncnn import NCNN
 from lightseg.export.targets.onnx import ONNX
 from lightseg.export.targets.openvino import OPENVINO
 from lightseg.export.targets.target import Plan, Target
+from lightseg.export.targets.tensorrt import TENSORRT
+from lightseg.export.targets.tensorrt_rtx import TENSORRT_RTX
 from lightseg.export.targets.tflite import TFLITE
 
 __all__ = ["TARGETS", "Plan", "Target", "find_target", "named_targets", "target_of"]
 
-TARGETS: dict[str, Target] = {t.name: t for t in (ONNX, TFLITE, COREML, OPENVINO, NCNN)}
+TARGETS: dict[str, Target] = {t.name: t for t in (ONNX, TFLITE, COREML, OPENVINO, NCNN, TENSORRT_RTX, TENSORRT)}
 
 
 def find_target(name: str) -> Target:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightseg.errors import MissingExtra
 from lightseg.export.runner import Runner
@@ -30,6 +30,8 @@ class Plan:
     baked: bool
     dynamic: bool
     multiple: int
+    capabilities: tuple[str, ...] = ()
+    """Compute capabilities engines are compiled for, by targets that compile."""
 
     @property
     def file_input_shape(self) -> tuple[int, ...]:
@@ -64,6 +66,10 @@ class Target:
     """What the file takes where the preprocessing is inside it."""
     mask_element: str = "uint8"
     """Element type of masks in the file."""
+    facts: Callable[[Path], dict[str, Any]] = lambda path: {}
+    """What writing the artifact has shown, for its record."""
+    capabilities: tuple[str, ...] = ()
+    """Compute capabilities it compiles for unless told otherwise; empty where nothing is compiled."""
 
     def why_not_convert(self) -> str | None:
         """The reason this machine cannot write the format; None when it can."""
