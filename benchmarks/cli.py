@@ -86,7 +86,7 @@ def counts_only(args: argparse.Namespace) -> bool:
 
 
 def setting_up(args: argparse.Namespace, console: Console) -> Outcome:
-    from lightseg.benchmarks.counting_mode import set_up
+    from lightseg.benchmarks.counting.mode import set_up
 
     return set_up(announce), ()
 
@@ -111,7 +111,7 @@ def profiling(args: argparse.Namespace, console: Console) -> Outcome:
 
 def counting(args: argparse.Namespace, console: Console) -> Outcome:
     """Exact counts, held against a budget or written into one."""
-    from lightseg.benchmarks import counting_mode
+    from lightseg.benchmarks.counting import mode as counting_mode
 
     with exported(args) as artifacts:
         files = [*artifacts, *peers(args)]
@@ -120,7 +120,7 @@ def counting(args: argparse.Namespace, console: Console) -> Outcome:
 
 
 def emulating(args: argparse.Namespace, console: Console) -> Outcome:
-    from lightseg.benchmarks import counting_mode
+    from lightseg.benchmarks.counting import mode as counting_mode
 
     with exported(args) as artifacts:
         return counting_mode.emulated([*artifacts, *peers(args)], console, announce)

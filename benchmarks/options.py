@@ -94,7 +94,7 @@ def add_counting(p: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="count, and fail with a line for every count above the one in this JSON file (its schema: "
-        "python -m pydoc lightseg.benchmarks.budget)",
+        "python -m pydoc lightseg.benchmarks.counting.budget)",
     )
     group.add_argument(
         "--write-budget", type=Path, metavar="FILE", help="count, and make or update that file; other entries stay"

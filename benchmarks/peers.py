@@ -39,7 +39,7 @@ def peer_subject(path: Path) -> Subject:
 
 def input_shape(path: Path) -> tuple[int, ...]:
     """N×3×H×W of a TFLite file that takes N×H×W×3."""
-    from lightseg.benchmarks.count_tflite import parse_tflite
+    from lightseg.benchmarks.counting.tflite_file import parse_tflite
 
     _, model = parse_tflite(path)
     graph = model.subgraphs[0]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from lightseg.benchmarks.counting import Cost, differences
+from lightseg.benchmarks.counting.cost import Cost, differences
 from lightseg.benchmarks.tables import layer_table, total_table
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def profile(files: Sequence[Path], names: Sequence[str], size: Size | None, cons
 
 def _model(name: str, size: Size | None, console: Console) -> dict[str, Any]:
     """The architecture is counted; its weights are not needed and not loaded."""
-    from lightseg.benchmarks.count_model import count_model
+    from lightseg.benchmarks.counting.model import count_model
     from lightseg.zoo import find_spec
 
     spec = find_spec(name.partition(".")[0])
@@ -65,7 +65,7 @@ def _file(path: Path, console: Console) -> dict[str, Any]:
 
 def _origins(artifact: Artifact) -> tuple[Cost, Cost]:
     """The cost of the artifact's model in PyTorch, and of the graph the artifact was written from."""
-    from lightseg.benchmarks.count_model import count_model
+    from lightseg.benchmarks.counting.model import count_model
     from lightseg.benchmarks.rewritten import count_rewritten
     from lightseg.zoo import find_spec
 
@@ -79,11 +79,11 @@ def count_file(path: Path) -> Cost:
     from lightseg.errors import BadInput
 
     if path.suffix == ".onnx":
-        from lightseg.benchmarks.count_onnx import count_onnx
+        from lightseg.benchmarks.counting.onnx_file import count_onnx
 
         return count_onnx(path)
     if path.suffix == ".tflite":
-        from lightseg.benchmarks.count_tflite import count_tflite
+        from lightseg.benchmarks.counting.tflite_file import count_tflite
 
         return count_tflite(path)
     raise BadInput(f"{path} cannot be counted; give an .onnx or .tflite file, or a model with --model")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
-from lightseg.benchmarks.count_model import count_called
-from lightseg.benchmarks.counting import Cost
+from lightseg.benchmarks.counting.cost import Cost
+from lightseg.benchmarks.counting.model import count_called
 from lightseg.export.graph.capture import capture
 from lightseg.export.graph.compose import Output, append_head, bake_preprocess
 from lightseg.export.rewrites import rewrite

@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from lightseg.benchmarks.counting import Cost
+from lightseg.benchmarks.counting.cost import Cost
 from lightseg.benchmarks.latency import Boundary
 from lightseg.benchmarks.measure import Row
 

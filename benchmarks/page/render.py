@@ -135,8 +135,8 @@ def roofline_plot(shown: View) -> str | None:
 
 def counter_rows(shown: View) -> list[tuple[str, str]]:
     """Every counter that any artifact has or misses, with its title."""
-    from lightseg.benchmarks.count_tables import rows, title
-    from lightseg.benchmarks.counters import Counters
+    from lightseg.benchmarks.counting.counters import Counters
+    from lightseg.benchmarks.counting.tables import rows, title
 
     counted = [Counters(one["name"], one["counts"], one["missing"]) for one in shown.counted]
     return [(name, title(name).strip()) for name in rows(counted)]

@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from lightseg.benchmarks import cli, counting_mode
+from lightseg.benchmarks import cli
 from lightseg.benchmarks.arm64 import build as setting_up
 from lightseg.benchmarks.arm64 import root as roots
 from lightseg.benchmarks.arm64.build import SetupFailed, build, find_debs, parse_uris, plan, wheel_command
 from lightseg.benchmarks.arm64.emulate import Emulated, count_emulated, emulate, emulate_all, read_counts
 from lightseg.benchmarks.arm64.root import Root, default_root, why_not
 from lightseg.benchmarks.arm64.table import emulated_table, notes
-from lightseg.benchmarks.instructions import COUNTED_MODULE, Instructions
+from lightseg.benchmarks.counting import mode as counting_mode
+from lightseg.benchmarks.counting.instructions import COUNTED_MODULE, Instructions
 from lightseg.benchmarks.process import Failed
 from lightseg.errors import LightsegError, ParityError, Unsupported
 
@@ -228,7 +229,7 @@ def test_an_artifact_is_compared_with_its_golden_outputs(target: str, native: Ro
 
 
 def test_a_wrong_answer_is_no_success(native: Root, small: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    from lightseg.benchmarks.instructions import CountedRunner
+    from lightseg.benchmarks.counting.instructions import CountedRunner
 
     fetch = CountedRunner.fetch
     monkeypatch.setattr(CountedRunner, "fetch", lambda self: fetch(self) * 1.01)

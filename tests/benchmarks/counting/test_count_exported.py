@@ -12,8 +12,8 @@ import torch
 from torch import fx
 
 from lightseg.benchmarks import cli
-from lightseg.benchmarks.count_model import count_model
-from lightseg.benchmarks.counting import TRAINED, Cost, differences
+from lightseg.benchmarks.counting.cost import TRAINED, Cost, differences
+from lightseg.benchmarks.counting.model import count_model
 from lightseg.benchmarks.profile import count_file
 from lightseg.benchmarks.rewritten import count_graph, count_rewritten
 from lightseg.export import export

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightseg.benchmarks.count_onnx import count_onnx
+from lightseg.benchmarks.counting.onnx_file import count_onnx
 from lightseg.errors import BadInput, Unsupported
 
 onnx = pytest.importorskip("onnx")

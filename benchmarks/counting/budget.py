@@ -14,10 +14,11 @@ The JSON:
       }
     }
 
-``artifacts`` is keyed by file name; ``counts`` holds any of the counters of `lightseg.benchmarks.counters`, and only
-those that it holds are checked, except that an operator kind that is not there may not appear. ``slack`` is the share
-a counter may rise (0 where none is given): a runtime's instructions move a little with where its memory lies. Times
-are no counters and never here. ``details`` is what made the counts; it is not checked, but named when it differs.
+``artifacts`` is keyed by file name; ``counts`` holds any of the counters of `lightseg.benchmarks.counting.counters`,
+and only those that it holds are checked, except that an operator kind that is not there may not appear. ``slack`` is
+the share a counter may rise (0 where none is given): a runtime's instructions move a little with where its memory
+lies. Times are no counters and never here. ``details`` is what made the counts; it is not checked, but named when it
+differs.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightseg.benchmarks.counters import COUNTERS, INSTRUCTIONS, Counters
+from lightseg.benchmarks.counting.counters import COUNTERS, INSTRUCTIONS, Counters
 from lightseg.errors import BadInput
 from lightseg.files import atomic_path
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RUNS = 3
-COUNTED_MODULE = "lightseg.benchmarks.counted"
+COUNTED_MODULE = "lightseg.benchmarks.counting.counted"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 from torch.utils.flop_counter import conv_flop_count
 
-from lightseg.benchmarks.counting import Constant, Cost, Kind, Op, Role, Tensor, total
+from lightseg.benchmarks.counting.cost import Constant, Cost, Kind, Op, Role, Tensor, total
 from lightseg.errors import Unsupported
 
 aten = torch.ops.aten
@@ -119,7 +119,7 @@ def _kind(node: Node) -> Kind:
         return KINDS[target]
     schema = target._schema  # type: ignore[union-attr]
     if schema.name in COMPUTES:
-        raise Unsupported(f"no rule to count the MACs of {schema.name}; add one to lightseg.benchmarks.count_model")
+        raise Unsupported(f"no rule to count the MACs of {schema.name}; add one to lightseg.benchmarks.counting.model")
     if schema.name == "aten::reshape":
         source = node.args[0].meta["val"]  # type: ignore[union-attr]
         return "view" if source.is_contiguous() else "layout"

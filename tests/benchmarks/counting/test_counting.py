@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lightseg.benchmarks.count_model import count_model
-from lightseg.benchmarks.count_tflite import count_tflite
-from lightseg.benchmarks.counting import Constant, Cost, Op, Role, Tensor, differences, total
+from lightseg.benchmarks.counting.cost import Constant, Cost, Op, Role, Tensor, differences, total
+from lightseg.benchmarks.counting.model import count_model
+from lightseg.benchmarks.counting.tflite_file import count_tflite
 from lightseg.errors import BadInput, Unsupported
 from lightseg.zoo import MODELS
 

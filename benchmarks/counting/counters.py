@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightseg.benchmarks.instructions import Instructions, count_instructions, why_not
+from lightseg.benchmarks.counting.instructions import Instructions, count_instructions, why_not
 from lightseg.benchmarks.profile import count_file
 from lightseg.files import size_of
 

@@ -1,5 +1,6 @@
-"""The counted process: ``python -m lightseg.benchmarks.counted callgrind|syscall``, run by valgrind or by an emulator.
+"""The counted process, run by valgrind or an emulator.
 
+As ``python -m lightseg.benchmarks.counting.counted callgrind|syscall``.
 It speaks the measured process's protocol (see `lightseg.benchmarks.child`). Nothing but numpy and the artifact's own
 runtime is needed, so that it also runs in a root folder of another processor; inputs and outputs travel as .npy files.
 
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightseg.benchmarks.child import Handler, claim_stdout, serve
-from lightseg.benchmarks.marks import MARKS, Marks
+from lightseg.benchmarks.counting.marks import MARKS, Marks
 
 if TYPE_CHECKING:
     from lightseg.export.runner import Runner

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from lightseg.benchmarks import cli, counting_mode
-from lightseg.benchmarks.budget import Budget, read_budget
-from lightseg.benchmarks.counters import COUNTERS, Counters
+from lightseg.benchmarks import cli
+from lightseg.benchmarks.counting import mode as counting_mode
+from lightseg.benchmarks.counting.budget import Budget, read_budget
+from lightseg.benchmarks.counting.counters import COUNTERS, Counters
 from lightseg.errors import BadInput
 
 Capture = pytest.CaptureFixture[str]

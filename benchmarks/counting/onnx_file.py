@@ -1,4 +1,4 @@
-"""Counts from an ONNX file, by the conventions of `lightseg.benchmarks.counting`."""
+"""Counts from an ONNX file, by the conventions of `lightseg.benchmarks.counting.cost`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lightseg.benchmarks.counting import (
+from lightseg.benchmarks.counting.cost import (
     Constant,
     Cost,
     Kind,
@@ -108,7 +108,9 @@ class _Graph:
 
     def kind(self, node: Any) -> Kind:
         if node.op_type in COMPUTES:
-            raise Unsupported(f"no rule to count the MACs of {node.op_type}; add one to lightseg.benchmarks.count_onnx")
+            raise Unsupported(
+                f"no rule to count the MACs of {node.op_type}; add one to lightseg.benchmarks.counting.onnx_file"
+            )
         if node.op_type == "Conv":
             return "depthwise" if self.shape(node.input[1])[1] == 1 and _attribute(node, "group", 1) > 1 else "conv"
         return KINDS.get(node.op_type, "other")

@@ -1,4 +1,4 @@
-"""Counts from a TFLite file, by the conventions of `lightseg.benchmarks.counting`."""
+"""Counts from a TFLite file, by the conventions of `lightseg.benchmarks.counting.cost`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lightseg.benchmarks.counting import (
+from lightseg.benchmarks.counting.cost import (
     Constant,
     Cost,
     Kind,
@@ -112,7 +112,9 @@ class _Graph:
         name = self.op_name(operator)
         kind = KINDS.get(name, "other")
         if name in COMPUTES:
-            raise Unsupported(f"no rule to count the MACs of {name}; add one to lightseg.benchmarks.count_tflite")
+            raise Unsupported(
+                f"no rule to count the MACs of {name}; add one to lightseg.benchmarks.counting.tflite_file"
+            )
         inputs = [self.stored(i) for i in operator.inputs if i >= 0]
         return Op(
             name=_text(self.graph.tensors[operator.outputs[0]].name),

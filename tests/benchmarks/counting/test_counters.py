@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightseg.benchmarks import counters, instructions
-from lightseg.benchmarks.count_tables import counter_notes, counters_table
-from lightseg.benchmarks.counted import Counted
-from lightseg.benchmarks.counters import count_artifact
-from lightseg.benchmarks.instructions import Instructions, count_instructions, net, read_totals
-from lightseg.benchmarks.marks import MARKS, START, client_request
+from lightseg.benchmarks.counting import counters, instructions
+from lightseg.benchmarks.counting.counted import Counted
+from lightseg.benchmarks.counting.counters import count_artifact
+from lightseg.benchmarks.counting.instructions import Instructions, count_instructions, net, read_totals
+from lightseg.benchmarks.counting.marks import MARKS, START, client_request
+from lightseg.benchmarks.counting.tables import counter_notes, counters_table
 from lightseg.benchmarks.process import Failed
 from lightseg.benchmarks.profile import count_file
 from lightseg.errors import BadInput, Unsupported

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightseg.benchmarks.budget import Budget, read_budget
-from lightseg.benchmarks.count_tables import counter_notes, counters_table
-from lightseg.benchmarks.counters import Counters, count_all
+from lightseg.benchmarks.counting.budget import Budget, read_budget
+from lightseg.benchmarks.counting.counters import Counters, count_all
+from lightseg.benchmarks.counting.tables import counter_notes, counters_table
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
-from lightseg.benchmarks.counters import COUNTERS, Counters
+from lightseg.benchmarks.counting.counters import COUNTERS, Counters
 from lightseg.benchmarks.tables import MISSING
 
 TITLES = {

@@ -1,0 +1,1 @@
+"""What an artifact costs by counting: work, traffic and instructions, exactly, with no clock."""
