@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lightseg.errors import BadInput, UnknownName
 from lightseg.export.targets.coreml import COREML
+from lightseg.export.targets.executorch import EXECUTORCH
 from lightseg.export.targets.ncnn import NCNN
 from lightseg.export.targets.onnx import ONNX
 from lightseg.export.targets.openvino import OPENVINO
@@ -16,7 +17,9 @@ from lightseg.export.targets.tflite import TFLITE
 
 __all__ = ["TARGETS", "Plan", "Target", "find_target", "named_targets", "target_of"]
 
-TARGETS: dict[str, Target] = {t.name: t for t in (ONNX, TFLITE, COREML, OPENVINO, NCNN, TENSORRT_RTX, TENSORRT)}
+TARGETS: dict[str, Target] = {
+    t.name: t for t in (ONNX, TFLITE, COREML, OPENVINO, NCNN, TENSORRT_RTX, TENSORRT, EXECUTORCH)
+}
 
 
 def find_target(name: str) -> Target:

@@ -1,0 +1,200 @@
+"""ExecuTorch: one call of its XNNPACK delegate, written directly from the intermediate form, run by its Python runtime.
+
+There is no float16 here yet: see `lightseg.export.writers.xnnpack`. ExecuTorch's own lowering (1.5.1) is not used: see
+docs/executorch.md for what it costs and where it was wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+import weakref
+from collections.abc import Iterator
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightseg.errors import BadInput, Unsupported
+from lightseg.export.runner import Runner, wrong_size
+from lightseg.export.targets.target import Plan, Target
+
+if TYPE_CHECKING:
+    from lightseg.export.rewrites import Rewrite
+
+_LOADED: weakref.WeakSet[ExecuTorchRunner] = weakref.WeakSet()
+"""Programs that hold ExecuTorch's one pool of threads, which must not be replaced under them."""
+
+
+def convert(plan: Plan, path: Path) -> None:
+    from lightseg.export.writers.pte import with_notes, write_pte
+    from lightseg.export.writers.xnnpack import xnn_graph
+
+    with quiet():
+        xnn = xnn_graph(plan.graph, plan.file_input_shape, "image", plan.output)
+        data = write_pte(xnn, plan.input_shape, [plan.output_shape])
+    path.write_bytes(with_notes(data, values=xnn.names))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """ExecuTorch warns that its interface is experimental, logs which of its optional libraries do not load, and leaves
+    a variable of OpenVINO's in the environment."""
+    before, level = os.environ.get("OPENVINO_LIB_PATH"), logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+        if before is None:
+            os.environ.pop("OPENVINO_LIB_PATH", None)
+
+
+class ExecuTorchRunner(Runner):
+    """ExecuTorch's own runtime, which takes its threads from one pool for the whole process."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        if find_spec("torch") is None:
+            raise Unsupported(f"{path} runs in ExecuTorch's Python runtime, which needs it: pip install torch")
+        with quiet():
+            import torch
+            from executorch.runtime import Runtime
+
+        data = program_of(path)
+        self._torch = torch
+        _set_threads(threads)
+        try:
+            self._program = Runtime.get().load_program(data)
+            self._method = self._program.load_method("forward")._method
+            inputs, outputs = (_shapes(self._method.method_meta(), kind) for kind in ("input", "output"))
+        except Exception as error:  # the runtime raises plain RuntimeErrors of several lines
+            raise BadInput(
+                f"{path} does not load in ExecuTorch: {str(error).splitlines()[0]}; export it again"
+            ) from error
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise BadInput(f"{path} takes {len(inputs)} and returns {len(outputs)} tensors; lightseg's files one each")
+        self._takes = inputs[0]
+        self.name = "executorch"
+        self.details = {
+            "runtime": "executorch",
+            "version": metadata.version("executorch"),
+            **_inside(data),
+            "arithmetic": "float32",
+            "threads": str(threads),
+        }
+        _LOADED.add(self)
+
+    def feed(self, x: NDArray[Any]) -> None:
+        if tuple(x.shape) != self._takes:
+            raise wrong_size(self._takes, x.shape)
+        # Copied into the program's own memory.
+        self._method.set_inputs([self._torch.from_numpy(np.array(x, np.float32, order="C"))])
+
+    def run(self) -> None:
+        self._method.execute()
+
+    def fetch(self) -> NDArray[Any]:
+        result: NDArray[Any] = self._method.get_outputs()[0].numpy()
+        return result
+
+
+def program_of(path: Path) -> bytes:
+    """The program alone. Errors: `BadInput` where the file is damaged or another tool's half a program."""
+    from lightseg.export.writers.pte import is_whole, split
+
+    data = path.read_bytes()
+    try:
+        program, _ = split(data)
+    except ValueError as error:
+        raise BadInput(f"{path} is not a readable ExecuTorch file ({error}); export it again") from error
+    if not is_whole(program):
+        raise BadInput(f"{path} is cut short: its header promises more bytes; export it again")
+    return program
+
+
+def _set_threads(threads: int) -> None:
+    """Errors: `Unsupported` where programs that are loaded hold a pool of another size."""
+    from executorch.extension.pybindings.portable_lib import _threadpool_get_thread_count, _unsafe_reset_threadpool
+
+    if _threadpool_get_thread_count() == threads:
+        return
+    if len(_LOADED):
+        raise Unsupported(
+            f"ExecuTorch has one pool of threads, and {len(_LOADED)} loaded programs hold it with "
+            f"{_threadpool_get_thread_count()}: run the one with {threads} in another process"
+        )
+    _unsafe_reset_threadpool(threads)
+
+
+def _shapes(meta: Any, kind: str) -> list[tuple[int, ...]]:
+    """Of all inputs or outputs."""
+    count = getattr(meta, f"num_{kind}s")()
+    return [tuple(getattr(meta, f"{kind}_tensor_meta")(i).sizes()) for i in range(count)]
+
+
+def _inside(program: bytes) -> dict[str, str]:
+    """What the program's own instructions say: calls of the delegate, and operations that fell outside of it."""
+    with quiet():
+        from executorch.exir._serialize._flatbuffer_program import _flatbuffer_to_program
+        from executorch.exir.schema import DelegateCall, KernelCall
+
+    plan = _flatbuffer_to_program(program).execution_plan[0]
+    calls = [instruction.instr_args for chain in plan.chains for instruction in chain.instructions]
+    kernels = [plan.operators[call.op_index].name for call in calls if isinstance(call, KernelCall)]
+    return {
+        "delegate": ",".join(delegate.id for delegate in plan.delegates) or "none",
+        "partitions": str(sum(isinstance(call, DelegateCall) for call in calls)),
+        "outside": ",".join(sorted(set(kernels))) or "nothing",
+    }
+
+
+def load(path: Path, threads: int) -> Runner:
+    return ExecuTorchRunner(path, threads)
+
+
+def stamp(path: Path, text: str) -> None:
+    from lightseg.export.writers.pte import with_notes
+
+    path.write_bytes(with_notes(path.read_bytes(), record=text))
+
+
+def read_record(path: Path) -> str | None:
+    from lightseg.export.writers.pte import split
+
+    try:
+        return split(path.read_bytes())[1].get("record")
+    except ValueError as error:
+        raise BadInput(f"{path} is not a readable ExecuTorch file ({error}); export it again") from error
+
+
+def rewrites() -> tuple[Rewrite, ...]:
+    """The kernels are XNNPACK's, as in TFLite, and so is what pays."""
+    from lightseg.export.targets.tflite import rewrites as of_tflite
+
+    return of_tflite()
+
+
+EXECUTORCH = Target(
+    name="executorch",
+    suffix=".pte",
+    extra="executorch",
+    precisions=("fp32",),
+    dynamic=False,
+    layout="NCHW",
+    rewrites=rewrites,
+    convert=convert,
+    convert_needs=("executorch",),
+    load=load,
+    load_needs=("executorch",),
+    stamp=stamp,
+    read_record=read_record,
+    image_input="NCHW float32 RGB, 0 to 255",
+    mask_element="float32",
+)

@@ -1,0 +1,104 @@
+"""A .pte file: an ExecuTorch program that calls the XNNPACK delegate once, with notes of ours behind its end.
+
+ExecuTorch reads as many bytes as the program's header says; the notes stand behind them, so the file runs anywhere and
+carries its own proof. Reading them takes no package.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+from lightseg.export.writers.xnnpack import XnnGraph
+
+MAGIC, IDENTIFIER = b"LIGHTSEG", (b"ET12",)
+EXTENDED = b"eh00"
+ALIGNMENT, LOW = 16, 2**32
+FLOAT = 6
+"""ExecuTorch's number of float32."""
+
+
+def write_pte(xnn: XnnGraph, input_shape: Sequence[int], output_shapes: Sequence[Sequence[int]]) -> bytes:
+    """The program of ``xnn``, whose externals are one input and then the outputs."""
+    from executorch.backends.xnnpack.serialization.xnnpack_graph_serialize import serialize_xnnpack_binary
+    from executorch.exir import schema as s
+    from executorch.exir._serialize._named_data_store import NamedDataStore
+    from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
+
+    store = NamedDataStore()
+    for key, data in xnn.constants.items():
+        store.add_named_data(key, data, alignment=ALIGNMENT)
+    tensors, size = _tensors([input_shape, *output_shapes])
+    ids = list(range(len(tensors)))
+    call = s.Instruction(s.DelegateCall(0, ids))
+    where = s.BackendDelegateDataReference(s.DataLocation.INLINE, 0)
+    plan = s.ExecutionPlan(
+        name="forward",
+        container_meta_type=s.ContainerMetadata("", ""),
+        values=[s.EValue(tensor) for tensor in tensors],
+        inputs=ids[:1],
+        outputs=ids[1:],
+        chains=[s.Chain([], [], [call], None)],
+        operators=[],
+        delegates=[s.BackendDelegate("XnnpackBackend", where, [])],
+        non_const_buffer_sizes=[0, size],
+    )
+    program = s.Program(
+        version=0,
+        execution_plan=[plan],
+        constant_buffer=[s.Buffer(b"")],
+        backend_delegate_data=[s.BackendDelegateInlineData(serialize_xnnpack_binary(xnn.graph, bytearray()))],
+        segments=[],
+        constant_segment=s.SubsegmentOffsets(0, []),
+    )
+    file = PTEFile(program=program, named_data=store.get_named_data_store_output())
+    return bytes(serialize_pte_binary(file, extract_delegate_segments=True))
+
+
+def with_notes(data: bytes, **notes: Any) -> bytes:
+    """``data`` with ``notes`` added to those it has."""
+    program, known = split(data)
+    text = zlib.compress(json.dumps(known | notes, ensure_ascii=False).encode(), 9)
+    end = len(text).to_bytes(8, "little") + zlib.crc32(program + text).to_bytes(4, "little") + MAGIC
+    return program + text + end
+
+
+def split(data: bytes) -> tuple[bytes, dict[str, Any]]:
+    """The program and its notes, none where it was not written here. Errors: `ValueError` where it is damaged."""
+    if data[4:8] not in IDENTIFIER:
+        raise ValueError("no ExecuTorch program")
+    if data[-8:] != MAGIC:
+        return data, {}
+    length, check = int.from_bytes(data[-20:-12], "little"), int.from_bytes(data[-12:-8], "little")
+    start = len(data) - 20 - length
+    if start < 0 or zlib.crc32(data[:-20]) != check:
+        raise ValueError("its checksum differs")
+    notes: dict[str, Any] = json.loads(zlib.decompress(data[start:-20]))
+    return data[:start], notes
+
+
+def is_whole(program: bytes) -> bool:
+    """Whether a program is as long as its header says; the runtime itself may read beyond a cut file's end."""
+    if program[8:12] != EXTENDED or len(program) < 40:
+        return False
+    size, base, segments = (int.from_bytes(program[i : i + 8], "little") for i in (16, 24, 32))
+    return len(program) >= max(size, base + segments)
+
+
+def _tensors(shapes: Sequence[Sequence[int]]) -> tuple[list[Any], int]:
+    """One after the other in one buffer, and its size."""
+    from executorch.exir import schema as s
+    from executorch.exir.scalar_type import ScalarType
+
+    found, offset = [], 0
+    for shape in shapes:
+        place = s.AllocationDetails(1, offset % LOW, offset // LOW)
+        order, dynamic = list(range(len(shape))), s.TensorShapeDynamism.STATIC
+        found.append(s.Tensor(ScalarType.FLOAT, 0, list(map(int, shape)), order, False, 0, 0, place, dynamic))
+        count = 4
+        for extent in shape:
+            count *= int(extent)
+        offset += -(-count // ALIGNMENT) * ALIGNMENT
+    return found, offset
