@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lightseg.errors import BadInput, Unsupported
+from lightseg.export.answers import MASKS
 from lightseg.export.artifact import read_artifact
+from lightseg.export.reference import enlarge
 from lightseg.export.runner import torch_runner
 from lightseg.export.targets import TARGETS
 from lightseg.export.verification import load
@@ -30,8 +35,8 @@ class Candidate:
 def candidate(text: str, size: tuple[int, int] | None = None, threads: int = 1) -> Candidate:
     """An artifact's file name, ``MODEL[.TAG]``, or ``MODEL=WEIGHTS_FILE``.
 
-    Errors: `BadInput` and `UnknownName` as `read_artifact` and `create_model`; `Unsupported` for an artifact that does
-    not return logits, and for another ``size`` than an artifact was exported at.
+    Errors: `BadInput` and `UnknownName` as `read_artifact` and `create_model`; `Unsupported` for an artifact that
+    returns probabilities, and for another ``size`` than an artifact was exported at.
     """
     if any(text.endswith(target.suffix) for target in TARGETS.values()):
         return _artifact(Path(text), size, threads)
@@ -45,11 +50,24 @@ def candidate(text: str, size: tuple[int, int] | None = None, threads: int = 1) 
 
 def _artifact(path: Path, size: tuple[int, int] | None, threads: int) -> Candidate:
     artifact = read_artifact(path)
-    if artifact.output != "logits":
-        raise Unsupported(f"{path.name} returns a {artifact.output}; scores need --output logits at export")
+    if artifact.output == "probability":
+        raise Unsupported(f"{path.name} returns a probability; scores need logits or a mask: export it again")
     if size is not None and size != artifact.size and not artifact.dynamic:
         raise Unsupported(f"{path.name} takes {artifact.size[0]}x{artifact.size[1]} only; leave --input-size out")
-    return Candidate(path.name, load(path, threads), size or artifact.size, artifact.feeds, artifact.labels)
+    shape, predict = size or artifact.size, load(path, threads)
+    if artifact.output in MASKS:
+        return Candidate(path.name, _of_masks(predict, shape, artifact.labels), shape, artifact.feeds, artifact.labels)
+    return Candidate(path.name, predict, shape, artifact.feeds, artifact.labels)
+
+
+def _of_masks(run: Predict, size: tuple[int, int], labels: Labels) -> Predict:
+    """Classes as logits of 0 and 1; a mask at a part of ``size`` is enlarged by repeating its pixels."""
+
+    def predict(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        mask = enlarge(run(x)[:, 0], size)
+        return np.asarray(mask[:, None] == np.arange(len(labels.names))[:, None, None], np.float32)
+
+    return predict
 
 
 def score(one: Candidate, data: Path, layout: str) -> Result:

@@ -16,6 +16,9 @@ from lightseg.spec import Labels, Preprocess
 Array = NDArray[Any]
 """Float64 where it comes from the reference."""
 
+MASKS = ("mask", "mask_coarse")
+"""Outputs that are classes and not numbers."""
+
 
 @dataclass(frozen=True)
 class Distance:
@@ -55,7 +58,7 @@ def as_output(logits: Array, output: str, labels: Labels) -> Array:
     """``logits`` as an artifact with this output would give them, N×C×H×W."""
     if output == "logits":
         return logits
-    if output == "mask":
+    if output in MASKS:
         return mask_from_logits(logits, labels)[:, None].astype(np.float64)
     probability = probability_from_logits(logits, labels).astype(np.float64)
     return probability[:, 1:2] if len(labels.names) == 2 else probability
@@ -65,6 +68,6 @@ def as_mask(output: Array, kind: str, labels: Labels) -> NDArray[np.uint8]:
     """The class map in an artifact's output, N×H×W."""
     if kind == "logits":
         return mask_from_logits(output, labels)
-    if kind == "mask":
+    if kind in MASKS:
         return output[:, 0].astype(np.uint8)
     return (output[:, 0] > 0.5).astype(np.uint8) if output.shape[1] == 1 else output.argmax(1).astype(np.uint8)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightseg.errors import ParityError
-from lightseg.export.answers import Distance, Limit, as_mask, as_output, margin, prepared
+from lightseg.export.answers import MASKS, Distance, Limit, as_mask, as_output, margin, prepared
 from lightseg.export.artifact import Artifact, Golden
 from lightseg.export.probes import NATURAL
 from lightseg.export.runner import Runner
@@ -120,6 +120,7 @@ class Parity:
 
 def measure(artifact: Artifact, runner: Runner, reference: Reference) -> Parity:
     """Run every probe through ``runner`` and compare with the float64 logits."""
+    reference = reference.for_output(artifact.output)
     allowed = limits(artifact.tolerance, reference.distances(artifact.precision))
     rows = []
     for name, image in reference.probes.items():
@@ -152,7 +153,7 @@ def compare(name: str, got: NDArray[Any], logits: NDArray[np.float64], artifact:
     mask = mask_of(logits, labels)
     flipped = flips(got, mask, artifact)
     decided = margin(logits, labels) > 2 * allowed_logit
-    is_mask = kind == "mask"
+    is_mask = kind in MASKS
     largest = float(np.abs(want).max())
     return ProbeParity(
         probe=name,
@@ -170,10 +171,10 @@ def compare(name: str, got: NDArray[Any], logits: NDArray[np.float64], artifact:
     )
 
 
-ALLOWED = {"logits": 1.0, "probability": 0.5, "mask": 0.0}
+ALLOWED = {"logits": 1.0, "probability": 0.5, "mask": 0.0, "mask_coarse": 0.0}
 """How an error of the logits carries over: no probability moves by more than half of it."""
 
-ALLOWED_MEAN = {"logits": 1.0, "probability": 1.0, "mask": 0.0}
+ALLOWED_MEAN = {"logits": 1.0, "probability": 1.0, "mask": 0.0, "mask_coarse": 0.0}
 """The same for means: all probabilities of a pixel together move by at most its largest error."""
 
 
@@ -223,7 +224,7 @@ def _check_golden(artifact: Artifact, golden: Golden, runner: Runner) -> dict[st
     top = float(np.abs(golden.samples).max())
     allowed = ALLOWED[artifact.output] * golden.largest * top
     allowed_mean = ALLOWED_MEAN[artifact.output] * golden.mean * top
-    off = np.abs(sampled - want) if artifact.output != "mask" else np.zeros(1)
+    off = np.abs(sampled - want) if artifact.output not in MASKS else np.zeros(1)
     error, mean = float(off.max()), float(off.mean())
     flipped = int(flips(got, golden.mask[None], artifact).sum())
     may_flip = min(golden.ties, int((1 - artifact.tolerance["agreement"]) * golden.mask.size))

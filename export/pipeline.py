@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightseg.errors import UnknownName, Unsupported
+from lightseg.export.answers import MASKS
 from lightseg.export.artifact import Artifact, sidecar_text, write_sidecar
 from lightseg.export.general import writer_for
 from lightseg.export.graph.compose import OUTPUTS, Output, append_head, bake_preprocess
@@ -95,6 +96,7 @@ def export(
     request.check(model, target)
     reference = reference or Reference(model, *request.size(model))
     target, reference, written = writer_for(target, reference, request)
+    reference = reference.for_output(request.output)
     plan, changes = make_plan(reference, target, request)
     final = Path(out) / (request.stem(model) + target.suffix)
     draft = replace(describe(model, target, request, plan, changes, reference, final), **written)
@@ -172,7 +174,7 @@ def describe(
         output_shape=plan.output_shape,
         layout={
             "input": target.image_input if plan.baked else f"{target.layout} float32",
-            "output": f"{target.layout} {target.mask_element if request.output == 'mask' else 'float32'}",
+            "output": f"{target.layout} {target.mask_element if request.output in MASKS else 'float32'}",
         },
         preprocess=weights.preprocess,
         labels=model.spec.labels,
@@ -181,6 +183,7 @@ def describe(
         tolerance=dict(tolerance),
         versions=versions(target),
         changes=changes,
+        differs=dict(reference.differs),
         golden=reference.goldens(limits(tolerance, reference.distances(request.precision))),
     )
 

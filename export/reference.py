@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -11,7 +12,8 @@ from torch import fx
 from lightseg.export.answers import Array, Distance, Limit, distance, margin, prepared
 from lightseg.export.artifact import Golden
 from lightseg.export.graph.capture import capture
-from lightseg.export.probes import near_tie, probe_pack
+from lightseg.export.graph.coarse import coarsen
+from lightseg.export.probes import NATURAL, near_tie, probe_pack
 from lightseg.export.rounding import RoundedGraph
 from lightseg.export.runner import torch_runner
 from lightseg.predict import mask_from_logits
@@ -23,6 +25,9 @@ class Reference:
 
     One reference serves all targets of an export.
     """
+
+    differs: Mapping[str, float] = {}
+    """Where it answers for another network than the model: by probe, the share of pixels whose class that changes."""
 
     def __init__(self, model: SegmentationModel, height: int, width: int) -> None:
         self.model, self.size = model, (height, width)
@@ -41,6 +46,14 @@ class Reference:
     def graph(self) -> fx.GraphModule:
         """The network as captured; copy it before changing it."""
         return capture(self.model, *self.size, self.model.spec.multiple)
+
+    def for_output(self, output: str) -> Reference:
+        """What PyTorch says where the output is another network's; itself for every exact head."""
+        return self.coarse if output == "mask_coarse" else self
+
+    @cached_property
+    def coarse(self) -> CoarseReference:
+        return CoarseReference(self)
 
     def distances(self, precision: str) -> dict[str, Distance]:
         """How far rounding alone moves each probe: PyTorch's own float32, or every value cut to float16's precision."""
@@ -76,3 +89,34 @@ class Reference:
             largest=limit.largest,
             mean=limit.mean,
         )
+
+
+class CoarseReference(Reference):
+    """The answers of the network that `mask_coarse` is the mask of: the captured graph, cut short."""
+
+    def __init__(self, whole: Reference) -> None:
+        self.model, self.size, self.probes = whole.model, whole.size, whole.probes
+        self.labels, self.preprocess = whole.labels, whole.preprocess
+        self.graph = copy.deepcopy(whole.graph)
+        coarsen(self.graph)
+        double, single = torch_runner(self.graph, double=True), torch_runner(copy.deepcopy(self.graph).float())
+        self.logits, self._float32 = {}, {}
+        for name, image in self.probes.items():
+            x = prepared(image, self.preprocess)
+            self.logits[name] = double(x)
+            self._float32[name] = distance(single(x), self.logits[name])
+        self.differs = {name: self._differs(name, whole) for name in NATURAL}
+
+    def for_output(self, output: str) -> Reference:
+        return self
+
+    def _differs(self, name: str, whole: Reference) -> float:
+        exact, coarse = (mask_from_logits(r.logits[name], self.labels) for r in (whole, self))
+        enlarged = enlarge(coarse, exact.shape[1:])
+        return float((enlarged != exact).mean())
+
+
+def enlarge(mask: Array, size: tuple[int, ...]) -> Array:
+    """N×h×w classes, each repeated over its block, as N×H×W."""
+    result: Array = mask.repeat(size[0] // mask.shape[1], 1).repeat(size[1] // mask.shape[2], 2)
+    return result

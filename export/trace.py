@@ -62,6 +62,7 @@ class Trace:
     """``probe`` is the name of the image; the graph is captured, rewritten and finished as the file's record says."""
 
     def __init__(self, artifact: Artifact, reference: Reference, probe: str) -> None:
+        reference = reference.for_output(artifact.output)
         self.artifact, self.reference, self.probe = artifact, reference, probe
         self.target = _as_recorded(artifact)
         self.plan, self.changes = make_plan(reference, self.target, _request(artifact))

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from lightseg.export.answers import Array, as_output, prepared
+from lightseg.export.answers import MASKS, Array, as_output, prepared
 from lightseg.export.reference import Reference
 from lightseg.export.rewrites import Rewrite, rewrite
 from lightseg.export.targets import Plan
 
 MOVED = 1e-6
 """A step between graphs that moves float64 logits by a larger share of the largest is wrong: rounding moves 1e-12."""
-ENDS = {"logits": 1e-4, "probability": 1e-4, "mask": 1e-3}
+ENDS = {"logits": 1e-4, "probability": 1e-4, "mask": 1e-3, "mask_coarse": 1e-3}
 """The same with preprocessing or a head, which the reference computes in float32; of masks the share of pixels."""
 
 
@@ -28,7 +28,7 @@ def wrong_graph(plan: Plan, reference: Reference, probe: str, rewrites: Sequence
     image = reference.probes[probe]
     taken = torch.tensor(image[None]) if plan.baked else _double(prepared(image, reference.preprocess))
     want = as_output(logits, plan.output, model.spec.labels)
-    if off(_run(plan.graph, taken), want.astype(np.uint8) if plan.output == "mask" else want) <= limit:
+    if off(_run(plan.graph, taken), want.astype(np.uint8) if plan.output in MASKS else want) <= limit:
         return None
     x = _double(prepared(image, reference.preprocess))
     captured = off(_run(reference.graph, x), logits)

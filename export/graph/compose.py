@@ -8,11 +8,12 @@ import torch
 from torch import fx, nn
 
 from lightseg.export.graph import ops
+from lightseg.export.graph.coarse import coarsen
 from lightseg.export.graph.edit import finish, insert
 from lightseg.spec import ModelSpec, Preprocess
 
-Output = Literal["logits", "probability", "mask"]
-OUTPUTS: tuple[Output, ...] = ("logits", "probability", "mask")
+Output = Literal["logits", "probability", "mask", "mask_coarse"]
+OUTPUTS: tuple[Output, ...] = ("logits", "probability", "mask", "mask_coarse")
 
 
 def bake_preprocess(graph: fx.GraphModule, preprocess: Preprocess) -> None:
@@ -36,9 +37,14 @@ def bake_preprocess(graph: fx.GraphModule, preprocess: Preprocess) -> None:
 
 
 def append_head(graph: fx.GraphModule, spec: ModelSpec, output: Output) -> None:
-    """Turn logits into the probability of every class (of the person alone, for portraits) or a uint8 mask."""
+    """Turn logits into the probability of every class (of the person alone, for portraits) or a uint8 mask.
+
+    ``mask_coarse`` is the mask of another network, see `coarsen`; every other head is exact. Errors: `Unsupported`.
+    """
     if output == "logits":
         return
+    if output == "mask_coarse":
+        coarsen(graph)
     end = next(n for n in graph.graph.nodes if n.op == "output")
     value = last = end.args[0]
     for name, op in _head(spec, output):

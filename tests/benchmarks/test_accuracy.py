@@ -66,10 +66,24 @@ def test_a_folder_without_pairs_is_refused(weights: Path, tmp_path: Path, capsys
     assert "no pairs" in capsys.readouterr().err
 
 
-def test_an_artifact_that_returns_masks_cannot_be_scored(
+def test_an_artifact_that_returns_masks_scores_as_its_logits_do(
+    data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half a mask too: its pixels are repeated."""
+    target = next(t for t in TARGETS.values() if not (t.why_not_convert() or t.why_not_load()))
+    model, scores = create_model("sinet", weights), {}
+    for output in ("logits", "mask", "mask_coarse"):
+        made = export(model, target.name, tmp_path, input_size=(64, 64), output=output)
+        assert main([str(made.path), "--data", str(data)]) == 0
+        scores[output] = capsys.readouterr().out.partition(": ")[2]
+    assert scores["logits"] == scores["mask"]
+    assert scores["mask_coarse"]
+
+
+def test_an_artifact_that_returns_probabilities_cannot_be_scored(
     data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = next(t for t in TARGETS.values() if not (t.why_not_convert() or t.why_not_load()))
-    made = export(create_model("sinet", weights), target.name, tmp_path, input_size=(64, 64), output="mask")
+    made = export(create_model("sinet", weights), target.name, tmp_path, input_size=(64, 64), output="probability")
     assert main([str(made.path), "--data", str(data)]) == 1
-    assert "returns a mask" in capsys.readouterr().err
+    assert "returns a probability" in capsys.readouterr().err
