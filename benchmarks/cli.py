@@ -62,7 +62,11 @@ def check(args: argparse.Namespace) -> None:
         error("--report shows latencies, exact counts and the emulated processor, not this")
     if counts_only(args) and not (args.artifact or args.to or args.peers or args.setup):
         error("counts are of files; name an .onnx or .tflite file, or add --to tflite to --model")
-    if counts_only(args) and (args.threads != 1 or args.against):
+    if args.resume and args.json in (None, "-"):
+        error("--resume goes on with a file; name it with --json FILE")
+    if args.against and len(args.thread_counts) > 1:
+        error("--against compares on one number of threads; give --threads one")
+    if counts_only(args) and (args.thread_counts != [1] or args.against):
         error("instructions are counted on one thread, file by file; leave --threads and --against out")
 
 

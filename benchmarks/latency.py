@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Literal
 
-Boundary = Literal["import_and_load", "load", "first", "run", "run_cpu", "device"]
+Boundary = Literal["import_and_load", "load", "first", "run", "run_cpu", "device", "transfer", "image_to_mask"]
 """What a clock enclosed; numbers of different boundaries are never compared or mixed.
 
 import_and_load  the runtime's Python package is imported and the model made ready, in a process that has neither
@@ -16,6 +16,9 @@ first            the first inference after that
 run              one inference: the runtime's call alone, input and output copies outside
 run_cpu          the processor time of that call, all threads together: what it costs, where others compete for the core
 device           the accelerator's own clock around the same call
+transfer         one input copied to a device with a memory of its own and one output back, nothing run in between
+image_to_mask    a uint8 photograph in, the mask at the photograph's own size out: resized, normalised, run, the logits
+                 enlarged, the largest taken
 """
 
 
@@ -25,6 +28,8 @@ class Protocol:
 
     samples: int = 500
     seconds: float = 5.0
+    limit_seconds: float | None = None
+    """A process samples about this long at most, with fewer samples: slow networks then lack some percentiles."""
     processes: int = 3
     """Fresh processes per row; a row's samples are those of all of them."""
     restarts: int = 5
@@ -44,6 +49,12 @@ class Protocol:
     """Largest max|Δ|/max|y| of an audited output. The same program on the same input should not differ at all."""
     noisy: float = 0.10
     """A row is NOISY when p90 lies further above the median than this, or its processes' medians further apart."""
+
+    def affordable(self, warm_up: Mapping[str, Any]) -> int:
+        """How many runs a process samples, given how long they took while it warmed up."""
+        if self.limit_seconds is None:
+            return self.samples
+        return max(1, min(self.samples, int(self.limit_seconds * 1e9 / warm_up["window_medians_ns"][-1])))
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from lightseg import cli
 
@@ -11,6 +12,7 @@ EXAMPLES = """\
   lightseg-bench out/sinet-lightseg-fp32.tflite          an artifact, with PyTorch eager beside it
   lightseg-bench --model all --to onnx,tflite --quick    export all five, measure everything, one process per row
   lightseg-bench --model sinet --threads 2 --json r.json raw samples and environment in a file
+  lightseg-bench --model all --to all --threads 1,2 --limit 20 --json r.json --resume   long: stop and go on at will
   lightseg-bench a.tflite --against b.tflite             which is faster, beyond this machine's noise
   lightseg-bench --model sinet --profile                 params, MACs and bytes per layer; nothing is timed
   lightseg-bench --profile out/sinet-lightseg-fp32.onnx  the same, counted again from the file
@@ -43,7 +45,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--setup", action="store_true", help="with --device arm64: download what it needs into the user's cache, once"
     )
-    cli.add_threads(p)
+    p.set_defaults(threads=1, thread_counts=[1])
+    p.add_argument(
+        "--threads", action=ThreadCounts, metavar="N[,…]", help="default 1; with 1,2 every row once with each"
+    )
     p.add_argument(
         "--cores", type=core_list, metavar="N[,…]", help="pin to these (default: the quietest, one a thread)"
     )
@@ -52,6 +57,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seconds", type=seconds, metavar="S", help="and at least this long")
     p.add_argument(
         "--processes", type=cli.positive, metavar="N", help="fresh processes per row, or restarts of a comparison"
+    )
+    p.add_argument("--limit", type=seconds, metavar="S", help="stop sampling a process after this, with fewer samples")
+    p.add_argument(
+        "--resume", action="store_true", help="go on with the rows that the file of --json does not hold yet"
     )
     p.add_argument(
         "--images", type=Path, metavar="DIR", help="photographs to rotate through (default: the packaged one)"
@@ -99,6 +108,16 @@ def add_counting(p: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--write-budget", type=Path, metavar="FILE", help="count, and make or update that file; other entries stay"
     )
+
+
+class ThreadCounts(argparse.Action):
+    """``thread_counts`` holds all of them, ascending; ``threads`` the first, for modes that take one."""
+
+    def __call__(self, parser: argparse.ArgumentParser, space: argparse.Namespace, text: Any, _: Any = None) -> None:
+        counts = sorted({int(part) if part.isdigit() else 0 for part in text.split(",")})
+        if counts[0] < 1:
+            parser.error(f"argument --threads: {text!r} is not a list of positive numbers, for instance 1,2")
+        space.thread_counts, space.threads = counts, counts[0]
 
 
 def seconds(text: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from lightseg.benchmarks.environment import environment
 from lightseg.benchmarks.latency import Protocol
 from lightseg.benchmarks.measure import Row, measure
 from lightseg.benchmarks.process import Failed
+from lightseg.benchmarks.resume import earlier, key
 from lightseg.benchmarks.subject import Subject
 from lightseg.benchmarks.versus import Comparison, compare
 from lightseg.files import atomic_path
@@ -34,6 +36,8 @@ class Report:
     """What this machine can do at best, where that was measured."""
     costs: dict[str, dict[str, int]] = field(default_factory=dict)
     """MACs and bytes moved of every artifact, by file name, where they were counted."""
+    resumed: list[dict[str, Any]] = field(default_factory=list)
+    """The environment of every further run that rows come from; ``environment`` is the first one's."""
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -46,6 +50,7 @@ class Report:
             "failed": self.failed,
             "ceilings": self.ceilings,
             "costs": self.costs,
+            "resumed": self.resumed,
         }
 
     def save(self, path: Path) -> None:
@@ -57,26 +62,55 @@ class Report:
 def bench(
     subjects: Iterable[Subject],
     protocol: Protocol,
-    cores: Sequence[int],
+    core_sets: Sequence[Sequence[int]],
     images: str | None = None,
     save_to: Path | None = None,
     announce: Callable[[str], None] = lambda line: None,
+    resume: bool = False,
     one: Callable[..., Row] = measure,
 ) -> Report:
-    """Measure ``subjects`` in turn; a row that fails is recorded and the others go on.
+    """Measure ``subjects`` in turn, each on every set of cores; a row that fails is recorded and the others go on.
 
-    With ``save_to`` the file is written anew after every row, so that an interruption keeps the finished ones.
+    With ``save_to`` the file is written anew after every row, so that an interruption keeps the finished ones; with
+    ``resume`` its rows are taken over and not measured again. Errors: `BadInput` where they cannot be.
     """
-    report = Report(cores, environment(cores))
-    for subject in subjects:
-        announce(f"measuring {subject.name}")
+    widest = max(core_sets, key=len)
+    report = Report(widest, environment(widest))
+    done, runs = earlier(save_to, report.environment) if resume and save_to else ({}, [])
+    if runs:
+        report.environment, report.resumed = runs[0], [*runs[1:], report.environment]
+    todo = [(subject, cores) for subject in subjects for cores in core_sets]
+    progress = Progress(sum(key(subject, cores, protocol) not in done for subject, cores in todo))
+    for subject, cores in todo:
+        name = subject.name + (f", {len(cores)} threads" if len(cores) > 1 else "")
+        row = done.get(key(subject, cores, protocol))
+        if row is not None:
+            report.rows.append(row)
+            continue
+        announce(f"measuring {name}{progress.step()}")
         try:
             report.rows.append(one(subject, protocol, cores, images))
         except Failed as error:
-            report.failed[subject.name] = str(error)
+            report.failed[name] = str(error)
         if save_to is not None:
             report.save(save_to)
     return report
+
+
+class Progress:
+    """Where a list of rows stands, and how long the rest may take if it goes on as it went so far."""
+
+    def __init__(self, rows: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.rows, self.begun, self._clock = rows, 0, clock
+        self._start = clock()
+
+    def step(self) -> str:
+        """What to say when the next row begins; nothing where there is only one."""
+        self.begun += 1
+        if self.rows == 1:
+            return ""
+        left = (self._clock() - self._start) / (self.begun - 1) * (self.rows - self.begun + 1) if self.begun > 1 else 0
+        return f" ({self.begun} of {self.rows}{f', about {left / 60:.0f} min left' if left > 60 else ''})"
 
 
 def against(

@@ -36,9 +36,10 @@ def measured(args: argparse.Namespace, todo: Sequence[Subject], announce: Callab
     """Rows for all of ``todo``; with ``--against``, comparisons: of the files where there are any."""
     images = None if args.images is None else str(args.images.resolve())
     save_to = None if args.json in (None, "-") else Path(args.json)
-    how, where = protocol(args), cores(args)
+    how, sets = protocol(args), [cores(args, threads) for threads in args.thread_counts]
+    where = sets[0]
     if args.against is None:
-        report = bench(todo, how, where, images, save_to, announce)
+        report = bench(todo, how, sets, images, save_to, announce, args.resume)
     else:
         files = [subject for subject in todo if subject.path is not None]
         other = other_side(args.against, args.device)
@@ -63,16 +64,17 @@ def show(report: Report, console: Console) -> None:
 
 def protocol(args: argparse.Namespace) -> Protocol:
     asked = {name: getattr(args, name) for name in ("samples", "seconds", "processes")}
-    asked["restarts"] = args.processes
+    asked |= {"restarts": args.processes, "limit_seconds": args.limit}
     return replace(QUICK if args.quick else FULL, **{name: v for name, v in asked.items() if v is not None})
 
 
-def cores(args: argparse.Namespace) -> list[int]:
+def cores(args: argparse.Namespace, threads: int) -> list[int]:
+    """One core for each of ``threads``. Errors: `BadInput` where there are not as many, or others were named."""
     allowed = available_cores()
-    if args.threads > len(allowed):
-        raise BadInput(f"--threads {args.threads}: this process may use {len(allowed)} cores; take at most as many")
+    if threads > len(allowed):
+        raise BadInput(f"--threads {threads}: this process may use {len(allowed)} cores; take at most as many")
     if args.cores is None:
-        return quiet_cores(args.threads)
-    if len(args.cores) != args.threads or not set(args.cores) <= set(allowed):
-        raise BadInput(f"--cores needs {args.threads} of {','.join(map(str, allowed))}, one for every thread")
-    return list(args.cores)
+        return quiet_cores(threads)
+    if len(args.cores) != args.thread_counts[-1] or not set(args.cores) <= set(allowed):
+        raise BadInput(f"--cores needs {args.thread_counts[-1]} of {','.join(map(str, allowed))}, one for every thread")
+    return list(args.cores[:threads])

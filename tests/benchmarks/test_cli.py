@@ -6,16 +6,19 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lightseg.benchmarks import cli, report, timing_mode
-from lightseg.benchmarks.latency import FULL, QUICK
+from lightseg.benchmarks.environment import environment
+from lightseg.benchmarks.latency import FULL, QUICK, Protocol
 from lightseg.benchmarks.measure import Row
 from lightseg.benchmarks.process import Failed
 from lightseg.benchmarks.subject import Subject
+from lightseg.errors import BadInput
 
 Capture = pytest.CaptureFixture[str]
 TINY = ["--weights", "random", "--input-size", "32x64"]
@@ -34,7 +37,17 @@ def test_help_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "argv",
-    [[], ["--to", "onnx", "a.onnx"], ["--threads", "0"], ["--seconds", "-1"], ["--cores", "x"], ["--device", "tpu"]],
+    [
+        [],
+        ["--to", "onnx", "a.onnx"],
+        ["--threads", "0"],
+        ["--seconds", "-1"],
+        ["--cores", "x"],
+        ["--device", "tpu"],
+        ["--threads", "1,x"],
+        ["a.onnx", "--resume"],
+        ["a.onnx", "--against", "b.onnx", "--threads", "1,2"],
+    ],
 )
 def test_usage_errors_exit_2(argv: list[str], capsys: Capture) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -119,13 +132,61 @@ def test_finished_rows_are_in_the_file_while_the_next_is_measured(
         if path.exists():
             seen.append(len(json.loads(path.read_text())["rows"]))
             raise KeyboardInterrupt
-        return measured(subject=subject)
+        return measured(QUICK, subject)
 
     subjects = [Subject("a", "x", (1, 3, 8, 8), None), Subject("b", "x", (1, 3, 8, 8), None)]
     with pytest.raises(KeyboardInterrupt):
-        report.bench(subjects, QUICK, [0], None, path, one=one)
+        report.bench(subjects, QUICK, [[0]], None, path, one=one)
     assert seen == [1]
     assert len(json.loads(path.read_text())["rows"]) == 1
+
+    asked: list[str] = []
+
+    def again(subject: Subject, *_: Any) -> Row:
+        asked.append(subject.label)
+        return measured(QUICK, subject)
+
+    whole = report.bench(subjects, QUICK, [[0]], None, path, resume=True, one=again)
+    assert asked == ["b"]
+    assert [row.subject.label for row in whole.rows] == ["a", "b"]
+    assert len(whole.resumed) == 1
+    assert json.loads(path.read_text())["rows"][0] == whole.rows[0].to_dict()
+
+
+def test_a_run_resumed_elsewhere_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    report.bench([], QUICK, [[0]], None).save(path)
+    path.write_text(path.read_text().replace(environment([0])["cpu"], "another"))
+    with pytest.raises(BadInput, match="another cpu; name a new file"):
+        report.bench([], QUICK, [[0]], None, path, resume=True)
+
+
+def test_every_row_once_with_each_number_of_threads(measured: Callable[..., Row]) -> None:
+    said: list[str] = []
+
+    def one(subject: Subject, protocol: Protocol, cores: list[int], *_: Any) -> Row:
+        return replace(measured(subject=subject), threads=len(cores))
+
+    subjects = [Subject(label, "x", (1, 3, 8, 8), None) for label in "ab"]
+    whole = report.bench(subjects, QUICK, [[0], [0, 1]], announce=said.append, one=one)
+    assert [(row.subject.label, row.threads) for row in whole.rows] == [("a", 1), ("a", 2), ("b", 1), ("b", 2)]
+    assert said[1] == "measuring a, x, 2 threads (2 of 4)"
+
+
+def test_progress_says_how_long_the_rest_may_take() -> None:
+    ticks = iter([0.0, 200.0, 300.0])
+    progress = report.Progress(4, lambda: next(ticks))
+    assert [progress.step() for _ in range(3)] == [
+        " (1 of 4)",
+        " (2 of 4, about 10 min left)",
+        " (3 of 4, about 5 min left)",
+    ]
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(None, 500), (10.0, 20), (0.1, 1), (1e4, 500)])
+def test_a_limit_cuts_the_samples_of_slow_networks(seconds: float | None, count: int) -> None:
+    protocol = Protocol(limit_seconds=seconds)
+    assert protocol.affordable({"window_medians_ns": [9e9, 0.5e9]}) == count
 
 
 def test_json_on_standard_output_is_json_alone(faked: list[Subject], capsys: Capture) -> None:
