@@ -61,6 +61,18 @@ def soft_iou(logits: Tensor, target: Tensor, ignore: int = 255) -> Tensor:
     return (1 - (both + 1) / (either + 1)).mean()
 
 
+def disagreement(logits: Tensor, taught: Tensor, target: Tensor, ignore: int = 255) -> Tensor:
+    """Cross-entropy of N×C×H×W ``logits`` against the teacher's probabilities, mean over the pixels that are not void.
+
+    Below it stays the teacher's own entropy; what can be learned is the distance from that.
+    """
+    if taught.shape[2:] != logits.shape[2:]:
+        taught = F.interpolate(taught, logits.shape[2:], mode="bilinear")
+    losses = -(taught * torch.log_softmax(as_two_classes(logits)[:, : taught.shape[1]], 1)).sum(1)
+    known = (target != ignore).to(losses.dtype)
+    return (losses * known).sum() / known.sum().clamp_min(1)
+
+
 def lovasz_hinge(logits: Tensor, target: Tensor, ignore: int = 255) -> Tensor:
     """The Lovász extension of 1 − IoU of class 1 at hinge errors, per image, averaged (Berman et al., CVPR 2018).
 
@@ -120,14 +132,17 @@ def class_weights(counts: Tensor) -> Tensor:
     return torch.where(counts > 0, 1 / torch.log(1.10 + share), torch.zeros_like(share)).float()
 
 
-Loss = Callable[[Tensor | tuple[Tensor, Tensor], Tensor], Tensor]
-"""Logits (and those of an auxiliary head), target → a scalar."""
+Loss = Callable[[Tensor | tuple[Tensor, Tensor], Tensor, Tensor], Tensor]
+"""Logits (and those of an auxiliary head), target, the images they are of → a scalar."""
 
 
-def of_recipe(recipe: Recipe, edge_width: int, weight: Tensor | None = None) -> Loss:
+def of_recipe(
+    recipe: Recipe, edge_width: int, weight: Tensor | None = None, teacher: Callable[[Tensor], Tensor] | None = None
+) -> Loss:
     """The sum of losses a recipe asks for.
 
-    main + edge_weight · (the same inside the edge band) + iou_weight · soft IoU + aux_weight · auxiliary head.
+    main + edge_weight · (the same inside the edge band) + iou_weight · soft IoU + teacher_weight · disagreement with
+    the teacher + aux_weight · auxiliary head.
     """
 
     def main(logits: Tensor, target: Tensor) -> Tensor:
@@ -135,7 +150,7 @@ def of_recipe(recipe: Recipe, edge_width: int, weight: Tensor | None = None) -> 
             return cross_entropy(logits, target, weight, recipe.ignore)
         return (lovasz_hinge if logits.shape[1] <= 2 else lovasz_softmax)(logits, target, recipe.ignore)
 
-    def loss(output: Tensor | tuple[Tensor, Tensor], target: Tensor) -> Tensor:
+    def loss(output: Tensor | tuple[Tensor, Tensor], target: Tensor, images: Tensor) -> Tensor:
         logits, side = output if isinstance(output, tuple) else (output, None)
         logits, full = logits.float(), target
         target = resize_target(target, logits)
@@ -144,6 +159,8 @@ def of_recipe(recipe: Recipe, edge_width: int, weight: Tensor | None = None) -> 
             total = total + recipe.edge_weight * main(logits, edge_target(target, edge_width, recipe.ignore))
         if recipe.iou_weight:
             total = total + recipe.iou_weight * soft_iou(logits, target, recipe.ignore)
+        if teacher is not None:
+            total = total + recipe.teacher_weight * disagreement(logits, teacher(images), target, recipe.ignore)
         if side is not None:
             total = total + recipe.aux_weight * auxiliary(side.float(), full, weight, recipe.ignore)
         return total

@@ -68,6 +68,9 @@ class Recipe:
     class_weights: bool = False
     """Weight classes by 1 / ln(1.10 + share of the pixels)."""
     aux_weight: float = 0.0
+    teachers: tuple[str, ...] = ()
+    """Models whose mean answer, mirror images included, is learned beside the labels; for instance sinet.lightseg."""
+    teacher_weight: float = 0.0
 
     # stage one: the coarse head alone, at the encoder's resolution; its best weights start the whole network
     encoder_epochs: int = 0
@@ -144,7 +147,12 @@ def build(data: Mapping[str, Any]) -> Recipe:
             raise UnknownName("recipe key", str(key), hints)
     if "model" not in data:
         raise BadInput("the recipe names no model; add for instance `model: sinet`")
-    return Recipe(**{k: coerce(k, v, hints[k]) for k, v in data.items()})
+    recipe = Recipe(**{k: coerce(k, v, hints[k]) for k, v in data.items()})
+    if bool(recipe.teachers) != bool(recipe.teacher_weight):
+        raise BadInput(
+            "teachers and teacher_weight belong together: say teachers=sinet.lightseg teacher_weight=1"
+        )
+    return recipe
 
 
 def coerce(key: str, value: Any, kind: Any) -> Any:

@@ -25,6 +25,7 @@ from lightseg.train.loop import train
 from lightseg.train.recipe import Recipe
 from lightseg.train.revive import compact, revive, tidy, unit_input
 from lightseg.train.statistics import Statistics, joined, kept
+from lightseg.train.teacher import Teacher
 from lightseg.train.world import World
 from lightseg.weights import save_weights
 from lightseg.zoo import create_model
@@ -109,7 +110,9 @@ def _fit(job: Job) -> Path:
 
 def stage(job: Job, recipe: Recipe, net: nn.Module, samples: Samples, task: Task, weight: Tensor | None) -> nn.Module:
     """Run the loop once, into ``job.out``; resume only where a checkpoint lies."""
-    loss = losses.of_recipe(recipe, recipe.edge_width, None if weight is None else weight.to(job.world.device))
+    device = job.world.device
+    teacher = Teacher(recipe.teachers, task.preprocess, task.labels, device) if recipe.teachers else None
+    loss = losses.of_recipe(recipe, recipe.edge_width, None if weight is None else weight.to(device), teacher)
     resume = job.resume and (job.out / checkpoint.NAME).is_file()
     return train(recipe, net, samples, loss, job.out, validation(task, job), job.log, job.world, resume)
 

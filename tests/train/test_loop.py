@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -105,11 +106,11 @@ def test_a_loss_of_nan_stops_and_keeps_the_checkpoint(
     calls = 0
     of_recipe = losses.of_recipe
 
-    def poisoned(recipe: Recipe, width: int, weight: Tensor | None) -> Callable[..., Tensor]:
-        def loss(output: Tensor, target: Tensor) -> Tensor:
+    def poisoned(recipe: Recipe, width: int, *rest: Any) -> Callable[..., Tensor]:
+        def loss(output: Tensor, target: Tensor, images: Tensor) -> Tensor:
             nonlocal calls
             calls += 1
-            value = of_recipe(recipe, width, weight)(output, target)
+            value = of_recipe(recipe, width, *rest)(output, target, images)
             return value * float("nan") if calls == 6 else value
 
         return loss
