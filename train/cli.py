@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   lightseg-train --generate portrait --data demo                 a small data set to try things with
   lightseg-train --recipe sinet_portrait --data demo --check-data --out runs/look
+  lightseg-train --recipe sinet_portrait --data demo --estimate  images/s here, and hours for the whole schedule
   lightseg-train --recipe sinet_portrait --data demo --out runs/first epochs=3 batch=8
   lightseg-train --recipe sinet_portrait --data demo --out runs/first --resume epochs=3 batch=8
   lightseg-train --recipe sinet_portrait --data DIR --evaluate runs/first/sinet.safetensors,clova --out runs/scores
@@ -43,7 +45,10 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--list", action="store_true", help="list the recipes")
     what.add_argument("--check-data", action="store_true", help="count, verify, and draw a contact sheet into --out")
     what.add_argument("--generate", choices=("portrait", "street"), help="write a procedural data set into --data")
-    it.add_argument("--count", type=positive, default=64, metavar="N", help="training pairs to generate (default 64)")
+    what.add_argument("--estimate", action="store_true", help="time a few steps; say how long all would take")
+    it.add_argument(
+        "--count", type=positive, metavar="N", help="training pairs to generate (default 64), or to --estimate with"
+    )
     it.add_argument(
         "--evaluate", metavar="WEIGHTS[,WEIGHTS]", help="score weights files or tags; two are compared, pair by pair"
     )
@@ -68,6 +73,8 @@ def train(args: argparse.Namespace) -> int:
     import torch
 
     torch.set_num_threads(args.threads)
+    if args.estimate:
+        return estimate(args, recipe, data)
     if args.check_data:
         return check_data(args, recipe, data)
     if args.submission:
@@ -137,13 +144,37 @@ def generate(args: argparse.Namespace, data: Path) -> int:
     train_folder, val_folder = (
         ("portrait_train", "portrait_val") if args.generate == "portrait" else ("street_train", "street_val")
     )
-    write(args.generate, data / train_folder, args.count, seed=0)
-    write(args.generate, data / val_folder, max(4, args.count // 8), seed=1)
+    count = args.count or 64
+    write(args.generate, data / train_folder, count, seed=0)
+    write(args.generate, data / val_folder, max(4, count // 8), seed=1)
     print(
-        f"{data}: {args.count} pairs to train on in {train_folder}, {max(4, args.count // 8)} in {val_folder}",
+        f"{data}: {count} pairs to train on in {train_folder}, {max(4, count // 8)} in {val_folder}",
         file=sys.stderr,
     )
     emit_json(args.json, {"train": str(data / train_folder), "val": str(data / val_folder)})
+    return 0
+
+
+def estimate(args: argparse.Namespace, recipe: Recipe, data: Path) -> int:
+    from lightseg.train.estimate import estimate as parts_of
+    from lightseg.train.run import Job
+    from lightseg.train.world import processes
+
+    parts = []
+    with tempfile.TemporaryDirectory() as nowhere, processes() as world:
+        for part in parts_of(Job(recipe, data, Path(nowhere), world=world), args.count):
+            shares = ", ".join(f"{name} {share:.0%}" for name, share in part.shares.items())
+            print(
+                f"{part.stage} at {part.height}x{part.width}: {part.images_per_second:.3g} images/s in batches of "
+                f"{part.batch} ({shares}); {part.images:,} images in the schedule: {part.hours:,.1f} h",
+                file=sys.stderr,
+            )
+            parts.append(part)
+    total = sum(p.hours for p in parts)
+    print(
+        f"{total:,.1f} h on this machine ({world.device}, {args.threads} threads), validations apart", file=sys.stderr
+    )
+    emit_json(args.json, {"parts": [p.to_dict() for p in parts]})
     return 0
 
 

@@ -149,9 +149,7 @@ def build(data: Mapping[str, Any]) -> Recipe:
         raise BadInput("the recipe names no model; add for instance `model: sinet`")
     recipe = Recipe(**{k: coerce(k, v, hints[k]) for k, v in data.items()})
     if bool(recipe.teachers) != bool(recipe.teacher_weight):
-        raise BadInput(
-            "teachers and teacher_weight belong together: say teachers=sinet.lightseg teacher_weight=1"
-        )
+        raise BadInput("teachers and teacher_weight belong together: say teachers=sinet.lightseg teacher_weight=1")
     return recipe
 
 

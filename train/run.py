@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightseg.errors import BadInput
-from lightseg.spec import Figure, ModelSpec, Preprocess, Weights
+from lightseg.spec import Figure, Labels, ModelSpec, Preprocess, Weights
 from lightseg.train import checkpoint, losses, sheets
 from lightseg.train import recipe as recipes
 from lightseg.train.augment import squeeze
@@ -28,7 +28,7 @@ from lightseg.train.statistics import Statistics, joined, kept
 from lightseg.train.teacher import Teacher
 from lightseg.train.world import World
 from lightseg.weights import save_weights
-from lightseg.zoo import create_model
+from lightseg.zoo import SegmentationModel, create_model
 
 SHEET = 12
 """Pictures on a prediction sheet."""
@@ -85,13 +85,7 @@ def fit(job: Job) -> Path:
 def _fit(job: Job) -> Path:
     recipe = job.recipe
     pairs, held = job.pairs()
-    checkpoint.seed_everything(recipe.seed)
-    model = create_model(recipe.model, weights=recipe.init, seed=recipe.seed)
-    model.spec.check_size(*job.size)
-    preprocess = job.statistics().preprocess() if recipe.normalise == "data" else model.weights.preprocess
-    if recipe.revive:
-        preprocess = unit_input(model.net, preprocess)
-        revive(model.net, probe(recipe, pairs, preprocess), recipe.seed)
+    model, preprocess = start(job, pairs)
     if job.world.first:
         recipes.save(recipe, job.out / "recipe.yaml")
     samples = Samples(pairs, recipe, preprocess, model.spec.multiple)
@@ -108,10 +102,28 @@ def _fit(job: Job) -> Path:
     return job.out / f"{recipe.model}.safetensors"
 
 
+def start(job: Job, pairs: list[Pair]) -> tuple[SegmentationModel, Preprocess]:
+    """The model as training begins, with the preprocessing it will be fed by."""
+    recipe = job.recipe
+    checkpoint.seed_everything(recipe.seed)
+    model = create_model(recipe.model, weights=recipe.init, seed=recipe.seed)
+    model.spec.check_size(*job.size)
+    preprocess = job.statistics().preprocess() if recipe.normalise == "data" else model.weights.preprocess
+    if recipe.revive:
+        preprocess = unit_input(model.net, preprocess)
+        revive(model.net, probe(recipe, pairs, preprocess), recipe.seed)
+    return model, preprocess
+
+
+def teacher_of(job: Job, preprocess: Preprocess, labels: Labels) -> Teacher | None:
+    names = job.recipe.teachers
+    return Teacher(names, preprocess, labels, job.world.device) if names else None
+
+
 def stage(job: Job, recipe: Recipe, net: nn.Module, samples: Samples, task: Task, weight: Tensor | None) -> nn.Module:
     """Run the loop once, into ``job.out``; resume only where a checkpoint lies."""
     device = job.world.device
-    teacher = Teacher(recipe.teachers, task.preprocess, task.labels, device) if recipe.teachers else None
+    teacher = teacher_of(job, task.preprocess, task.labels)
     loss = losses.of_recipe(recipe, recipe.edge_width, None if weight is None else weight.to(device), teacher)
     resume = job.resume and (job.out / checkpoint.NAME).is_file()
     return train(recipe, net, samples, loss, job.out, validation(task, job), job.log, job.world, resume)

@@ -84,7 +84,7 @@ def test_a_student_moves_towards_its_teacher(demo: Path, tmp_path: Path, tiny: C
 def test_teachers_that_do_not_fit_are_refused(demo: Path, tmp_path: Path, tiny: Callable[..., Recipe]) -> None:
     with pytest.raises(BadInput, match="belong together"):
         build({"model": "sinet", "teachers": ["sinet.lightseg"]})
-    with pytest.raises(UnknownName, match="lightsek.*did you mean lightseg"):
+    with pytest.raises(UnknownName, match=r"lightsek.*did you mean lightseg"):
         fit(Job(tiny(teachers=["sinet.lightsek"], teacher_weight=1.0), demo, tmp_path))
     labels = create_model("c3net", "random").spec.labels
     with pytest.raises(BadInput, match="same task"):
