@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=args.json == "-", width=WIDTH if to_file else None)
     mode = mode_of(args)
     data, problems = mode(args, console)
-    if mode is not timing or args.json == "-":  # timing writes its own file, row by row
+    if mode not in (timing, browsing) or args.json == "-":  # these write their own file, row by row
         cli.emit_json(args.json, data)
     if args.report:
         write_page(args.report, [*([data] if data else []), *earlier])
@@ -50,8 +50,10 @@ def check(args: argparse.Namespace) -> None:
     """Exit with status 2 for options that do not go together."""
     error = parser().error
     something = bool(args.artifact or args.model or args.peers)
-    if args.setup and args.device != "arm64":
-        error("--setup belongs to --device arm64")
+    if args.setup and args.device not in ("arm64", "browser"):
+        error("--setup belongs to --device arm64 and --device browser")
+    if args.device == "browser" and args.against:
+        error("--against takes turns with processes of this machine; compare browser results with --compare")
     if not (something or args.setup or args.compare or args.add):
         error("nothing to measure; name an artifact file, or a model with --model sinet")
     if args.to and not args.model:
@@ -82,6 +84,8 @@ def mode_of(args: argparse.Namespace) -> Mode:
         return counting
     if args.device == "arm64":
         return emulating
+    if args.device == "browser":
+        return browsing
     return timing if args.artifact or args.model or args.peers else showing
 
 
@@ -90,6 +94,12 @@ def counts_only(args: argparse.Namespace) -> bool:
 
 
 def setting_up(args: argparse.Namespace, console: Console) -> Outcome:
+    if args.device == "browser":
+        from lightseg.benchmarks.browser import runtimes
+
+        folder = runtimes.default_folder()
+        runtimes.set_up(folder, announce)
+        return {"folder": str(folder), "packages": {p.name: p.version for p in runtimes.packages()}}, ()
     from lightseg.benchmarks.counting.mode import set_up
 
     return set_up(announce), ()
@@ -128,6 +138,16 @@ def emulating(args: argparse.Namespace, console: Console) -> Outcome:
 
     with exported(args) as artifacts:
         return counting_mode.emulated([*artifacts, *peers(args)], console, announce)
+
+
+def browsing(args: argparse.Namespace, console: Console) -> Outcome:
+    """Rows in a real browser; a file whose answer is wrong there makes the exit status 1."""
+    from lightseg.benchmarks.browser import mode
+
+    place = mode.find_place(args.chromium)
+    args.to = args.to or (mode.TARGETS if args.model else None)
+    with exported(args) as artifacts:
+        return mode.browse(args, place, mode.subjects(artifacts, peers(args)), console, announce)
 
 
 def timing(args: argparse.Namespace, console: Console) -> Outcome:

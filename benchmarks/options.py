@@ -21,6 +21,8 @@ EXAMPLES = """\
   lightseg-bench a.tflite --budget budget.json           … fail when one rises: one line each, exit status 1
   lightseg-bench --device arm64 --setup                  once: ARM runtimes into the user's cache …
   lightseg-bench --device arm64 a.tflite b.onnx          … then agreement on NEON and instructions, no milliseconds
+  lightseg-bench --device browser --setup                once: onnxruntime-web and LiteRT.js through npm …
+  lightseg-bench --device browser --model sinet          … then agreement and latency in headless Chromium
   lightseg-bench a.tflite --report page --add arm.json   one HTML page, earlier results with it
   lightseg-bench --compare old.json new.json             what changed, and what is noise
 
@@ -38,12 +40,21 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--input-size", type=cli.size, metavar="HxW", help="with --model (default: the published size)")
     p.add_argument(
         "--device",
-        choices=("cpu", "cuda", "arm64"),
+        choices=("cpu", "cuda", "arm64", "browser"),
         default="cpu",
-        help="default cpu; cuda runs PyTorch eager only; arm64 emulates an ARM core: agreement and instruction counts",
+        help="default cpu; cuda runs PyTorch eager only; arm64 emulates an ARM core: agreement and instruction counts; "
+        "browser runs .onnx and .tflite files in Chromium",
     )
     p.add_argument(
-        "--setup", action="store_true", help="with --device arm64: download what it needs into the user's cache, once"
+        "--setup",
+        action="store_true",
+        help="with --device arm64 or browser: download what it needs into the user's cache, once",
+    )
+    p.add_argument(
+        "--chromium",
+        type=Path,
+        metavar="FILE",
+        help="with --device browser: which one (default: $LIGHTSEG_CHROMIUM or PATH)",
     )
     p.set_defaults(threads=1, thread_counts=[1])
     p.add_argument(

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from lightseg.benchmarks.environment import thread_environment
 from lightseg.errors import LightsegError
@@ -24,8 +24,18 @@ class Failed(LightsegError):
     """A measured process could not do what it was asked; the row is lost, the others are not."""
 
 
+class Asked(Protocol):
+    """What answers the requests of `lightseg.benchmarks.child`, wherever it runs."""
+
+    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+        """One request and its answer. Errors: `Failed`."""
+
+
 class Child:
     """A measured process as a context manager; at the end it is closed, or killed if it does not answer."""
+
+    offers = ("goldens", "transfer", "image_to_mask", "energy", "memory")
+    """What it can do beyond opening, warming up and sampling."""
 
     def __init__(self, threads: int, command: Sequence[str] = COMMAND, timeout: float = TIMEOUT_SECONDS) -> None:
         self.timeout = timeout

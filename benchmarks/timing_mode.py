@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from lightseg.benchmarks.ceilings import measure_ceilings
 from lightseg.benchmarks.environment import available_cores, quiet_cores
 from lightseg.benchmarks.latency import FULL, QUICK, Protocol
+from lightseg.benchmarks.measure import Row, measure
 from lightseg.benchmarks.peers import peer_subject
 from lightseg.benchmarks.report import Report, against, bench, costs_of
 from lightseg.benchmarks.selection import artifact_subjects, eager_subject, grouped, other_side
@@ -32,14 +33,19 @@ def subjects(
     return grouped(eager, artifact_subjects(artifacts, args.device, args.weights), others)
 
 
-def measured(args: argparse.Namespace, todo: Sequence[Subject], announce: Callable[[str], None]) -> Report:
-    """Rows for all of ``todo``; with ``--against``, comparisons: of the files where there are any."""
+def measured(
+    args: argparse.Namespace,
+    todo: Sequence[Subject],
+    announce: Callable[[str], None],
+    one: Callable[..., Row] = measure,
+) -> Report:
+    """Rows for all of ``todo``, each by ``one``; with ``--against``, comparisons: of the files where there are any."""
     images = None if args.images is None else str(args.images.resolve())
     save_to = None if args.json in (None, "-") else Path(args.json)
     how, sets = protocol(args), [cores(args, threads) for threads in args.thread_counts]
     where = sets[0]
     if args.against is None:
-        report = bench(todo, how, sets, images, save_to, announce, args.resume)
+        report = bench(todo, how, sets, images, save_to, announce, args.resume, one)
     else:
         files = [subject for subject in todo if subject.path is not None]
         other = other_side(args.against, args.device)
