@@ -99,6 +99,8 @@ class Artifact:
     """What that is; empty for ``direct``."""
     differs: dict[str, float] = field(default_factory=dict)
     """Of an output that is not exact by design, ``mask_coarse``: by probe, the share of pixels with another class."""
+    quantization: dict[str, Any] | None = None
+    """Of int8: how many layers are, which are not, what calibrated it, and what it loses."""
     golden: tuple[Golden, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     """What writing the file has shown, in the target's own words: engines compiled, layers listed."""

@@ -19,6 +19,7 @@ EXAMPLES = """\
   lightseg-export --model sinet --to openvino,ncnn                               folders of two files, run in float32
   lightseg-export --model sinet --to tflite,onnx --explain                       what each rewrite changes; no file
   lightseg-export --model sinet --to tensorrt_rtx --capability portable,8.9      engines, compiled without a GPU
+  lightseg-export --model sinet --to onnx --precision int8 --calibration photos  eight bits, judged on held-out photos
   lightseg-export --matrix --out docs                                            what is proven, as a table; resumes
   lightseg-export --list                                                         what this machine can do
 """
@@ -28,7 +29,14 @@ def parser() -> argparse.ArgumentParser:
     p = command("lightseg-export", "Export a model and prove the file equal to PyTorch.", EXAMPLES)
     add_model(p, many=True)
     p.add_argument("--to", metavar="TARGET[,…]", help="a target of --list, or all this machine can write")
-    p.add_argument("--precision", help="fp32 (default), or fp16 where the target has it")
+    p.add_argument("--precision", help="fp32 (default); fp16 or int8 where the target has it")
+    p.add_argument("--calibration", metavar="DIR", help="for int8: photographs like those the file will see")
+    p.add_argument(
+        "--evaluation", metavar="DIR", help="for int8: other photographs (masks/ beside) that judge the file"
+    )
+    p.add_argument(
+        "--max-drop", type=float, metavar="POINTS", help="for int8: keep layers in float until it loses no more"
+    )
     p.add_argument("--input-size", type=size, metavar="HxW", help="default: the size the model was published at")
     p.add_argument("--output", default="logits", help="logits (default), probability, mask, mask_coarse")
     p.add_argument("--preprocess", default="none", help="none (default) or baked: the file takes uint8 RGB images")
@@ -82,8 +90,9 @@ def _jobs(args: argparse.Namespace) -> Iterator[Callable[[], Any]]:
     from lightseg.zoo import create_model
 
     request = Request(
-        args.precision, args.input_size, args.output, args.preprocess, args.dynamic, _capabilities(args.capability)
-    )
+        args.precision, args.input_size, args.output, args.preprocess, args.dynamic,
+        _capabilities(args.capability), _wish(args),
+    )  # fmt: skip
     models = [create_model(name, args.weights) for name in model_names(args.model, "")]
     targets = named_targets(args.to, args.precision, args.dynamic)
     for model in models:
@@ -94,6 +103,20 @@ def _jobs(args: argparse.Namespace) -> Iterator[Callable[[], Any]]:
         reference = Reference(model, *request.size(model))
         for target in targets:
             yield partial(export, model, target, args.out, request, reference)
+
+
+def _wish(args: argparse.Namespace) -> Any:
+    """Errors: `BadInput` for options of int8 without the photographs."""
+    from pathlib import Path
+
+    from lightseg.errors import BadInput
+    from lightseg.export.quantization.plan import Wish
+
+    if not args.calibration:
+        if args.evaluation or args.max_drop is not None:
+            raise BadInput("--evaluation and --max-drop belong to int8: add --precision int8 --calibration DIR")
+        return None
+    return Wish(Path(args.calibration), args.evaluation and Path(args.evaluation), args.max_drop)
 
 
 def _capabilities(text: str | None) -> tuple[str, ...] | None:

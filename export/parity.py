@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 TOLERANCE: dict[str, dict[str, float]] = {
     "fp32": {"relative": 1e-4, "mean": 1e-4, "agreement": 0.999},
     "fp16": {"relative": 2e-3, "mean": 5e-4, "agreement": 0.97},
+    "int8": {"relative": 2e-3, "mean": 5e-4, "agreement": 0.97},
 }
 """Per precision: the largest and the mean error allowed, as shares of the largest logit, and the share of pixels whose
 class must be kept on the natural probes. All three hold at once.
@@ -126,7 +127,7 @@ def measure(artifact: Artifact, runner: Runner, reference: Reference) -> Parity:
     for name, image in reference.probes.items():
         x = prepared(image, artifact.feeds)
         rows.append(compare(name, runner(x), reference.logits[name], artifact, allowed[name]))
-    return Parity("torch float64", runner.details, tuple(rows))
+    return Parity(reference.name, runner.details, tuple(rows))
 
 
 def limits(tolerance: Mapping[str, float], distances: Mapping[str, Distance]) -> dict[str, Limit]:

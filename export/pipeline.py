@@ -17,6 +17,8 @@ from lightseg.export.general import writer_for
 from lightseg.export.graph.compose import OUTPUTS, Output, append_head, bake_preprocess
 from lightseg.export.graph.shapes import shapes
 from lightseg.export.parity import TOLERANCE, check_goldens, limits, measure
+from lightseg.export.quantization.plan import Quantised, Wish, check_wish, photographs, quantised
+from lightseg.export.quantization.simulation import SimulatedReference
 from lightseg.export.reference import Reference
 from lightseg.export.rewrites import rewrite
 from lightseg.export.targets import Plan, Target, find_target
@@ -37,10 +39,13 @@ class Request:
     dynamic: bool = False
     capabilities: tuple[str, ...] | None = None
     """Compute capabilities to compile engines for; None leaves it to the target."""
+    int8: Wish | None = None
+    """The photographs int8 is found with."""
 
     def check(self, model: SegmentationModel, target: Target) -> None:
         """Errors: those of `check_words`, and `MissingExtra`."""
         self.check_words(model, target)
+        check_wish(self.precision, self.output, self.int8)
         target.require(target.convert_needs, "writing")
         target.require(target.load_needs, "proving")
 
@@ -98,15 +103,20 @@ def export(
     target, reference, written = writer_for(target, reference, request)
     reference = reference.for_output(request.output)
     plan, changes = make_plan(reference, target, request)
+    int8 = None
+    if request.int8:
+        plan, reference, int8 = in_int8(plan, reference, target, request.int8)
     final = Path(out) / (request.stem(model) + target.suffix)
     draft = replace(describe(model, target, request, plan, changes, reference, final), **written)
     with atomic_path(draft.sidecar) as notes, atomic_path(final, target.folder) as temporary:
         target.convert(plan, temporary)
-        parity = measure(draft, target.load(temporary, 1), reference)
+        runner = target.load(temporary, 1)
+        parity = measure(draft, runner, reference)
         record = replace(draft, parity=parity.to_dict(), facts=target.facts(temporary))
         if not parity.ok:
             _keep_failed(record, temporary)
             parity.check(f"{final.name} (kept as {final.name}.failed)")
+        record = replace(record, quantization=int8.judged(runner, record)) if int8 else record
         target.stamp(temporary, json.dumps(record.to_dict(), ensure_ascii=False))
         check_goldens(record, target.load(temporary, 1))
         record = replace(record, sha256=sha256_of(temporary))
@@ -128,10 +138,11 @@ def make_plan(reference: Reference, target: Target, request: Request) -> tuple[P
     """The rewritten graph with its contract, and how often each rewrite applied."""
     model, (height, width) = reference.model, reference.size
     graph = copy.deepcopy(reference.graph)
-    append_head(graph, model.spec, request.output)
+    headed = graph if request.int8 is None else copy.deepcopy(graph)  # in int8 the head comes behind the grids
+    append_head(headed, model.spec, request.output)
     input_shape = (1, 3, height, width)
-    end = next(n for n in graph.graph.nodes if n.op == "output")
-    output_shape = shapes(graph, input_shape)[end.args[0]]
+    end = next(n for n in headed.graph.nodes if n.op == "output")
+    output_shape = shapes(headed, input_shape)[end.args[0]]
     changes = rewrite(graph, target.rewrites())
     if request.preprocess == "baked":
         bake_preprocess(graph, model.weights.preprocess)
@@ -147,6 +158,19 @@ def make_plan(reference: Reference, target: Target, request: Request) -> tuple[P
         capabilities=target.capabilities if request.capabilities is None else request.capabilities,
     )
     return plan, changes
+
+
+def in_int8(plan: Plan, reference: Reference, target: Target, wish: Wish) -> tuple[Plan, Reference, Quantised]:
+    """The plan with its convolutions in eight bits, and the reference that answers for them.
+
+    Errors: `BadInput` for the photographs; `ParityError` where no int8 convolution loses as little as is asked.
+    """
+    assert target.int8 is not None
+    found = quantised(plan.graph, photographs(reference, wish), target.int8, plan.baked, wish)
+    simulated = SimulatedReference(reference, found.graph, plan.baked)
+    headed = copy.deepcopy(found.graph)
+    append_head(headed, reference.model.spec, plan.output)  # type: ignore[arg-type]
+    return replace(plan, graph=headed), simulated, found
 
 
 def describe(

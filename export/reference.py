@@ -26,6 +26,7 @@ class Reference:
     One reference serves all targets of an export.
     """
 
+    name = "torch float64"
     differs: Mapping[str, float] = {}
     """Where it answers for another network than the model: by probe, the share of pixels whose class that changes."""
 

@@ -7,6 +7,8 @@ it refuses the average pool (opset 20) or returns NaN (opset 18).
 
 from __future__ import annotations
 
+import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +17,10 @@ from numpy.typing import NDArray
 
 from lightseg.errors import BadInput
 from lightseg.export.artifact import METADATA_NAME
+from lightseg.export.quantization.scheme import Scheme
 from lightseg.export.runner import Runner, wrong_size
 from lightseg.export.targets.target import Plan, Target
+from lightseg.export.writers.onnx_metadata import metadata, operations
 
 if TYPE_CHECKING:
     from lightseg.export.rewrites import Rewrite
@@ -48,8 +52,14 @@ class OnnxRunner(Runner):
         options = ort.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
+        int8 = b"QuantizeLinear" in path.read_bytes()
         try:
-            self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            with tempfile.TemporaryDirectory() as folder:
+                optimised = Path(folder) / "optimised.onnx"
+                if int8:
+                    options.optimized_model_filepath = str(optimised)
+                self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+                ran = Counter(operations(optimised.read_bytes())) if int8 else Counter()
         except Exception as error:  # the runtime raises a family of its own types
             raise BadInput(f"{path} does not load in ONNX Runtime: {str(error).splitlines()[0]}") from error
         self._ort = ort
@@ -63,6 +73,7 @@ class OnnxRunner(Runner):
             "version": ort.__version__,
             "provider": ",".join(self._session.get_providers()),
             "threads": str(threads),
+            **({"int8_layers": str(ran["QLinearConv"])} if int8 else {}),
         }
 
     def feed(self, x: NDArray[Any]) -> None:
@@ -99,8 +110,6 @@ def stamp(path: Path, text: str) -> None:
 
 
 def read_record(path: Path) -> str | None:
-    from lightseg.export.writers.onnx_metadata import metadata
-
     try:
         return metadata(path.read_bytes(), METADATA_NAME)
     except ValueError as error:
@@ -122,7 +131,8 @@ ONNX = Target(
     name="onnx",
     suffix=".onnx",
     extra="onnx",
-    precisions=("fp32",),
+    precisions=("fp32", "int8"),
+    int8=Scheme(outputs=True),
     dynamic=True,
     layout="NCHW",
     rewrites=rewrites,

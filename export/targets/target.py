@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightseg.errors import MissingExtra
+from lightseg.export.quantization.scheme import Scheme
 from lightseg.export.runner import Runner
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class Target:
     """Element type of masks in the file."""
     facts: Callable[[Path], dict[str, Any]] = lambda path: {}
     """What writing the artifact has shown, for its record."""
+    int8: Scheme | None = None
+    """What its int8 kernels take; None where it has none."""
     capabilities: tuple[str, ...] = ()
     """Compute capabilities it compiles for unless told otherwise; empty where nothing is compiled."""
 

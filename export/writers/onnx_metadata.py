@@ -1,4 +1,4 @@
-"""The properties of an ONNX file, read from its bytes: a machine that only runs the file has no package onnx."""
+"""What an ONNX file says, read from its bytes: a machine that only runs the file has no package onnx."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 PROPERTIES = 14
 """The field of a model that holds its properties, each with a key (1) and a value (2)."""
+GRAPH, NODE, KIND = 7, 1, 4
+"""A model's graph, a graph's nodes, a node's kind."""
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
@@ -17,6 +19,14 @@ def metadata(data: bytes, name: str) -> str | None:
             if entry.get(1) == name.encode():
                 return entry.get(2, b"").decode()
     return None
+
+
+def operations(data: bytes) -> Iterator[str]:
+    """The kind of every node of the model's graph. Errors: as `metadata`."""
+    for field, graph in _fields(data):
+        if field == GRAPH:
+            nodes = (node for inner, node in _fields(graph) if inner == NODE)
+            yield from (kind.decode() for node in nodes for part, kind in _fields(node) if part == KIND)
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:

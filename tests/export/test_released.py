@@ -31,7 +31,7 @@ def _reference(name: str) -> Reference:
 def test_the_full_proof(name: str, target: str, released: Path, tmp_path: Path) -> None:
     require(target)
     ref = _reference(name)
-    for precision in TARGETS[target].precisions:
+    for precision in set(TARGETS[target].precisions) - {"int8"}:  # it has its own, on photographs
         artifact = export(ref.model, target, tmp_path, reference=ref, precision=precision)
         assert artifact.parity is not None and artifact.parity["ok"]
         assert artifact.parity["agreement"] > 0.9999 or precision != "fp32"

@@ -35,7 +35,9 @@ FIELD = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("target", "precision"), [(t.name, p) for t in TARGETS.values() for p in t.precisions])
+@pytest.mark.parametrize(
+    ("target", "precision"), [(t.name, p) for t in TARGETS.values() for p in t.precisions if p != "int8"]
+)
 def test_every_defect_in_a_file_of_the_target_is_refused(target: str, precision: str) -> None:
     require(target)
     result = self_test(lively("sinet"), target, precision, reference("sinet"))

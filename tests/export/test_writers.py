@@ -17,6 +17,7 @@ from torch import fx, nn
 import lightseg.export.writers
 from lightseg.export.graph import ops
 from lightseg.export.graph.edit import op_nodes
+from lightseg.export.graph.quantised import QUANTISED
 from lightseg.export.rewrites import rewrite
 from lightseg.export.targets import TARGETS
 from tests.export.random_graphs import STEADY, Builder, graphs, largest, sketch
@@ -144,7 +145,7 @@ def _tables() -> dict[str, dict[type, object]]:
 @pytest.mark.parametrize("module", _tables())
 def test_writers_cover_the_set_exactly(module: str) -> None:
     table = set(_tables()[module])
-    assert set(ops.OPS) <= table <= {*ops.OPS, *ops.CHANNELS_LAST}
+    assert set(ops.OPS) <= table <= {*ops.OPS, *ops.CHANNELS_LAST, *QUANTISED}
 
 
 def test_every_operation_has_a_case() -> None:

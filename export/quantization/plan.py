@@ -1,0 +1,171 @@
+"""From a rewritten float graph to the int8 graph a target is written from, and the judge of what it costs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx
+
+from lightseg.errors import BadInput, ParityError, Unsupported
+from lightseg.export.answers import as_mask, prepared
+from lightseg.export.artifact import Artifact
+from lightseg.export.graph.edit import op_nodes
+from lightseg.export.graph.quantised import QuantisedConv
+from lightseg.export.quantization.calibration import Calibration, gather
+from lightseg.export.quantization.equalise import equalise_channels
+from lightseg.export.quantization.quantise import convolutions, quantise, values_to_watch
+from lightseg.export.quantization.ranges import grids, watch
+from lightseg.export.quantization.scheme import Scheme
+from lightseg.export.quantization.selection import fewest_floats
+from lightseg.export.quantization.simulation import as_input
+from lightseg.export.quantization.task_loss import Answer, Judge, TaskLoss, allowed
+from lightseg.export.reference import Reference
+from lightseg.export.runner import Runner
+from lightseg.images import Photo
+from lightseg.predict import mask_from_logits
+
+METHOD = "channels equalised, per-tensor ranges of least squared error, weights per output channel symmetric"
+RANKING = 4
+"""Images the harm of every single layer is measured on."""
+COUNT = "int8_layers"
+"""What a runner says in its details: how many convolutions its runtime computes in eight bits, read back from it."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user says about int8. ``max_drop`` None: all convolutions, or a refusal; a number: a search."""
+
+    calibration: Path
+    evaluation: Path | None = None
+    max_drop: float | None = None
+
+
+class Photographs:
+    """The calibration of one model at one size, read once for all targets, with float32's answers."""
+
+    def __init__(self, reference: Reference, wish: Wish) -> None:
+        self.sets: Calibration = gather(wish.calibration, wish.evaluation)
+        self.preprocess, self.labels = reference.preprocess, reference.labels
+        spec, size = reference.model.spec, reference.size
+        network = self.answer(reference.model.net, baked=False)
+        self.ranges = [p.read(size) for p in self.sets.ranges]
+        self.choosing = Judge(spec, self.sets.choosing, size, network)
+        self.judging = Judge(spec, self.sets.judging, size, network)
+
+    def answer(self, network: Callable[[Tensor], Tensor], baked: bool) -> Answer:
+        """The masks of a float32 network."""
+
+        def mask(photo: Photo) -> NDArray[np.uint8]:
+            with torch.inference_mode():
+                logits = network(as_input(photo, self.preprocess, baked)).numpy()
+            classes: NDArray[np.uint8] = mask_from_logits(logits, self.labels)[0]
+            return classes
+
+        return mask
+
+
+_READ: WeakKeyDictionary[Reference, dict[tuple[Path, Path | None], Photographs]] = WeakKeyDictionary()
+"""So that several targets of one export share the photographs."""
+
+
+def photographs(reference: Reference, wish: Wish) -> Photographs:
+    known = _READ.setdefault(reference, {})
+    key = (wish.calibration, wish.evaluation)
+    if key not in known:
+        known[key] = Photographs(reference, wish)
+    return known[key]
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """An int8 graph that returns logits, in float64, and which convolutions it left in float."""
+
+    graph: fx.GraphModule
+    floats: tuple[str, ...]
+    photographs: Photographs
+    max_drop: float | None
+
+    @property
+    def int8(self) -> int:
+        return sum(isinstance(op, QuantisedConv) for _, op in op_nodes(self.graph))
+
+    def judged(self, runner: Runner, artifact: Artifact) -> dict[str, Any]:
+        """For the record: what was done, and what the file loses on the images that judge.
+
+        Errors: `ParityError` where the runtime computes fewer convolutions in eight bits than the file has, or the
+        file loses more than it may.
+        """
+        ran = int(runner.details.get(COUNT, 0))
+        if ran != self.int8:
+            raise ParityError(
+                f"{artifact.path.name} has {self.int8} int8 convolutions, of which {runner.name} computes {ran} in "
+                "eight bits: it would be int8 in name only; use --precision fp32"
+            )
+
+        def mask(photo: Photo) -> NDArray[np.uint8]:
+            answer = runner(prepared(photo, artifact.feeds))
+            classes: NDArray[np.uint8] = as_mask(answer, artifact.output, artifact.labels)[0]
+            return classes
+
+        loss = self.photographs.judging.loss(mask)
+        self._check(loss, artifact.path.name)
+        return {
+            "method": METHOD,
+            "int8_layers": self.int8,
+            "float_layers": list(self.floats),
+            "task_loss": loss.to_dict(),
+            "calibration": self.photographs.sets.to_dict(),
+        }
+
+    def _check(self, loss: TaskLoss, what: str) -> None:
+        limit = allowed(loss) if self.max_drop is None else self.max_drop
+        if loss.drop <= limit:
+            return
+        hint = (
+            f"let it keep the layers that cost most in float: --max-drop {limit:g}"
+            if self.max_drop is None
+            else "choose a larger --max-drop, or --precision fp32"
+        )
+        raise ParityError(f"{what} loses {loss} (allowed {limit:g}); {hint}")
+
+
+def quantised(graph: fx.GraphModule, known: Photographs, scheme: Scheme, baked: bool, wish: Wish) -> Quantised:
+    """An int8 graph of the float64 ``graph``, whose result is the logits; ``graph`` itself stays as it is.
+
+    Errors: `ParityError` where only a network without int8 convolutions keeps within ``wish.max_drop``.
+    """
+    images = [as_input(photo, known.preprocess, baked) for photo in known.ranges]
+    even = copy.deepcopy(graph)
+    equalise_channels(even, watch(copy.deepcopy(even).float(), images), scheme.outputs)
+    found = grids(watch(copy.deepcopy(even).float(), images), values_to_watch(even, scheme), scheme)
+    floats: list[str] = []
+    if wish.max_drop is not None:
+
+        def loss(candidate: fx.GraphModule) -> float:
+            return known.choosing.loss(known.answer(candidate, baked)).drop
+
+        floats = fewest_floats(even, found, scheme, images[:RANKING], loss, wish.max_drop)
+        if len(floats) == len(convolutions(even)):
+            raise ParityError(
+                f"not one int8 convolution keeps the loss within {wish.max_drop:g} points on the calibration images; "
+                "choose a larger --max-drop, or --precision fp32"
+            )
+    return Quantised(quantise(even, found, scheme, floats), tuple(floats), known, wish.max_drop)
+
+
+def check_wish(precision: str, output: str, wish: Wish | None) -> None:
+    """Errors: `BadInput` where int8 has no photographs, or photographs have no int8; `Unsupported`."""
+    if precision != "int8" and wish is not None:
+        raise BadInput(f"--calibration is for int8 alone; leave it out for {precision}, or say --precision int8")
+    if precision == "int8" and wish is None:
+        raise BadInput("int8 is found on photographs: add --calibration DIR, a folder of images like those it will see")
+    if precision == "int8" and output == "mask_coarse":
+        raise Unsupported("mask_coarse is a network of its own and not made in int8; use --output mask")
