@@ -20,32 +20,10 @@ from lightseg.benchmarks.counting.cost import (
     total,
     transposed_conv_macs,
 )
-from lightseg.errors import BadInput, MissingExtra, Unsupported
+from lightseg.benchmarks.counting.operators import AFFINE, kind_of, plain, roles
+from lightseg.errors import BadInput, MissingExtra
 
-KINDS: dict[str, Kind] = {
-    "ConvTranspose": "transposed conv",
-    "Gemm": "linear",
-    "MatMul": "linear",
-    "BatchNormalization": "norm",
-    "Cast": "cast", "QuantizeLinear": "cast", "DequantizeLinear": "cast",
-    "Concat": "concat",
-    "Resize": "resize",
-    "Transpose": "layout", "Gather": "layout", "DepthToSpace": "layout", "SpaceToDepth": "layout", "Slice": "layout",
-    "Reshape": "view", "Flatten": "view", "Squeeze": "view", "Unsqueeze": "view", "Identity": "view",
-    **dict.fromkeys(("PRelu", "Relu", "Sigmoid", "Softmax", "LeakyRelu", "HardSigmoid", "Clip"), "activation"),
-    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Min", "Max", "Neg", "Abs", "Where", "Greater"), "elementwise"),
-    **dict.fromkeys(("AveragePool", "MaxPool", "GlobalAveragePool", "ReduceMean", "ReduceMax"), "pool"),
-}  # fmt: skip
-COMPUTES = {"ConvInteger", "QLinearConv", "QLinearMatMul", "MatMulInteger", "Einsum", "LSTM", "GRU", "Attention"}
-SLOTS: dict[str, tuple[Role, ...]] = {
-    "Conv": ("constant", "weight", "bias"),
-    "ConvTranspose": ("constant", "weight", "bias"),
-    "Gemm": ("constant", "weight", "bias"),
-    "MatMul": ("weight", "weight"),
-    "BatchNormalization": ("constant", "affine", "affine", "buffer", "buffer"),
-    "PRelu": ("constant", "slope"),
-}
-AFFINE = {"Add", "Sub", "Mul", "Div"}
+COUNTER = "lightseg.benchmarks.counting.onnx_file"
 
 
 def count_onnx(path: str | Path) -> Cost:
@@ -107,16 +85,12 @@ class _Graph:
         )
 
     def kind(self, node: Any) -> Kind:
-        if node.op_type in COMPUTES:
-            raise Unsupported(
-                f"no rule to count the MACs of {node.op_type}; add one to lightseg.benchmarks.counting.onnx_file"
-            )
-        if node.op_type == "Conv":
-            return "depthwise" if self.shape(node.input[1])[1] == 1 and _attribute(node, "group", 1) > 1 else "conv"
-        return KINDS.get(node.op_type, "other")
+        kind = kind_of(node.op_type, COUNTER)
+        depthwise = kind == "conv" and self.shape(node.input[1])[1] == 1 and _attribute(node, "group", 1) > 1
+        return "depthwise" if depthwise else kind
 
     def constants(self, node: Any) -> Iterator[Constant]:
-        slots = SLOTS.get(node.op_type, ())
+        slots = ("weight", "weight") if node.op_type == "MatMul" else roles(node.op_type)
         for slot, name in enumerate(node.input):
             if name in self.stored:
                 value = self.stored[name]
@@ -127,7 +101,7 @@ class _Graph:
 
     def loose_role(self, node: Any, value: np.ndarray[Any, Any]) -> Role:
         """A per-channel constant of an element-wise operator: a slope behind min(x, 0), else half of an affine."""
-        if node.op_type not in AFFINE or value.dtype.kind != "f" or value.size == 1:
+        if plain(node.op_type) not in AFFINE or value.dtype.kind != "f" or value.size == 1:
             return "constant"
         sources = [self.writers[name].op_type for name in node.input if name in self.writers]
         return "slope" if node.op_type == "Mul" and sources == ["Min"] else "affine"

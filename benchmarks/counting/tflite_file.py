@@ -20,33 +20,12 @@ from lightseg.benchmarks.counting.cost import (
     total,
     transposed_conv_macs,
 )
-from lightseg.errors import BadInput, MissingExtra, Unsupported
+from lightseg.benchmarks.counting.operators import AFFINE, kind_of, plain, roles
+from lightseg.errors import BadInput, MissingExtra
 
-KINDS: dict[str, Kind] = {
-    "CONV_2D": "conv", "DEPTHWISE_CONV_2D": "depthwise", "FULLY_CONNECTED": "linear",
-    "TRANSPOSE_CONV": "transposed conv", "Convolution2DTransposeBias": "transposed conv",
-    "CAST": "cast", "QUANTIZE": "cast", "DEQUANTIZE": "cast",
-    "CONCATENATION": "concat",
-    "RESIZE_BILINEAR": "resize", "RESIZE_NEAREST_NEIGHBOR": "resize",
-    "RESHAPE": "view", "SQUEEZE": "view", "EXPAND_DIMS": "view",
-    **dict.fromkeys(("TRANSPOSE", "GATHER", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH"), "layout"),
-    **dict.fromkeys(("SLICE", "STRIDED_SLICE", "PAD"), "layout"),
-    **dict.fromkeys(("PRELU", "RELU", "RELU6", "LOGISTIC", "SOFTMAX", "LEAKY_RELU", "HARD_SWISH"), "activation"),
-    **dict.fromkeys(
-        ("ADD", "SUB", "MUL", "DIV", "MINIMUM", "MAXIMUM", "NEG", "ABS", "GREATER", "SELECT_V2"), "elementwise"
-    ),
-    **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN", "REDUCE_MAX", "SUM"), "pool"),
-}  # fmt: skip
-COMPUTES = {"BATCH_MATMUL", "CONV_3D", "CONV_3D_TRANSPOSE", "LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "SVDF", "RNN"}
-SLOTS: dict[str, tuple[Role, ...]] = {
-    "CONV_2D": ("constant", "weight", "bias"),
-    "DEPTHWISE_CONV_2D": ("constant", "weight", "bias"),
-    "FULLY_CONNECTED": ("constant", "weight", "bias"),
-    "TRANSPOSE_CONV": ("constant", "weight", "constant", "bias"),
-    "Convolution2DTransposeBias": ("constant", "weight", "bias"),
-    "PRELU": ("constant", "slope"),
-}
-AFFINE = {"ADD", "SUB", "MUL", "DIV"}
+COUNTER = "lightseg.benchmarks.counting.tflite_file"
+TRANSPOSE_CONV: tuple[Role, ...] = ("constant", "weight", "constant", "bias")
+"""Its first input is the shape of the output."""
 BYTES = {
     "FLOAT32": 4, "FLOAT16": 2, "INT32": 4, "UINT8": 1, "INT64": 8, "BOOL": 1, "INT16": 2, "INT8": 1, "FLOAT64": 8,
     "UINT32": 4, "UINT16": 2, "UINT64": 8, "BFLOAT16": 2,
@@ -110,11 +89,7 @@ class _Graph:
 
     def op(self, operator: Any) -> Op:
         name = self.op_name(operator)
-        kind = KINDS.get(name, "other")
-        if name in COMPUTES:
-            raise Unsupported(
-                f"no rule to count the MACs of {name}; add one to lightseg.benchmarks.counting.tflite_file"
-            )
+        kind = kind_of(name, COUNTER)
         inputs = [self.stored(i) for i in operator.inputs if i >= 0]
         return Op(
             name=_text(self.graph.tensors[operator.outputs[0]].name),
@@ -142,7 +117,7 @@ class _Graph:
         return None if buffer.data is None or len(buffer.data) == 0 else buffer.data
 
     def constants(self, operator: Any, name: str) -> Iterator[Constant]:
-        slots = SLOTS.get(name, ())
+        slots = TRANSPOSE_CONV if name == "TRANSPOSE_CONV" else roles(name)
         for slot, index in enumerate(self.stored(i) for i in operator.inputs):
             data = None if index < 0 else self.data(index)
             if data is None:
@@ -157,7 +132,11 @@ class _Graph:
         """A per-channel constant of an element-wise operator is half of an affine."""
         tensor = self.graph.tensors[index]
         single = prod(self.tensor(tensor).shape) == 1
-        return "affine" if name in AFFINE and self.types[tensor.type].startswith("FLOAT") and not single else "constant"
+        return (
+            "affine"
+            if plain(name) in AFFINE and self.types[tensor.type].startswith("FLOAT") and not single
+            else "constant"
+        )
 
     def macs(self, operator: Any, kind: Kind) -> int:
         shapes = [self.tensor(self.graph.tensors[i]).shape if i >= 0 else () for i in operator.inputs]
