@@ -204,11 +204,18 @@ def _matrix(args: argparse.Namespace) -> int:
     for name in asked[0]:
         create_model(name)  # weights that are missing say nothing about a target
     models, targets, precisions = asked
-    cells = run_matrix(Path(args.out), models, targets, precisions, lambda text: _say(args, text))
+    int8 = [word for name in ("calibration", "evaluation", "max_drop") for word in _option(args, name)]
+    cells = run_matrix(Path(args.out), models, targets, precisions, lambda text: _say(args, text), int8)
     counts = {status: sum(c.status == status for c in cells) for status in ("validated", "blocked", "not run")}
     _say(args, f"{', '.join(f'{n} {status}' for status, n in counts.items())}: see {args.out}/support.md")
     emit_json(args.json, [asdict(cell) for cell in cells])
     return 0
+
+
+def _option(args: argparse.Namespace, name: str) -> list[str]:
+    """An option as it was given, for a command of its own; nothing where it was not."""
+    value = getattr(args, name)
+    return [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
 
 
 def _list(args: argparse.Namespace) -> int:

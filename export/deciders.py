@@ -1,8 +1,9 @@
-"""The code a verdict of the support table rests on, as one hash per target.
+"""The code a verdict of the support table rests on, as one hash per target and precision.
 
 Not every commit may make the table old: a verdict costs minutes. So only the modules a target's export goes through
 count (its own file, what that imports, its rewrites, the pipeline and the proof), and of them neither comments nor
-docstrings. What is shared, like the capture or the proof, makes every target's cells old; a writer its own target's.
+docstrings. What is shared, like the capture or the proof, makes every target's cells old; a writer its own target's;
+the search for int8 no others than those of int8.
 """
 
 from __future__ import annotations
@@ -24,22 +25,25 @@ REGISTRIES = {PACKAGE, f"{PACKAGE}.targets", f"{PACKAGE}.rewrites"}
 """Tables of all targets and all rewrites; which of them count is asked of the target."""
 
 
-def code_hash(target: str) -> str:
-    """The first 16 digits of the sha256 over all that decides about ``target``."""
+INT8 = f"{PACKAGE}.quantization"
+
+
+def code_hash(target: str, precision: str = "fp32") -> str:
+    """The first 16 digits of the sha256 over all that decides about ``target`` in ``precision``."""
     rules = find_target(target).rewrites()
     starts = [f"{PACKAGE}.targets.{target}", *SHARED, *dict.fromkeys(rule.__module__ for rule in rules)]
     digest = hashlib.sha256(" ".join(rule.__name__ for rule in rules).encode())
-    for module in sorted(_reached(starts)):
+    for module in sorted(_reached(starts, int8=precision == "int8")):
         digest.update(f"\n{module}\n{_code(module)}".encode())
     return digest.hexdigest()[:16]
 
 
-def _reached(starts: list[str]) -> set[str]:
+def _reached(starts: list[str], int8: bool) -> set[str]:
     found: set[str] = set()
     waiting = list(starts)
     while waiting:
         module = waiting.pop()
-        if module not in found and module not in REGISTRIES:
+        if module not in found and module not in REGISTRIES and (int8 or not module.startswith(INT8)):
             found.add(module)
             waiting += _imports(module)
     return found

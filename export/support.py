@@ -45,6 +45,8 @@ class Cell:
     kilobytes: float | None = None
     seconds: float | None = None
     """Wall time of the process, with the imports and the reference."""
+    quantization: dict[str, Any] | None = None
+    """Of int8: how many layers are int8, how many float, and the task loss."""
     runner: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -59,7 +61,7 @@ class Cell:
     @property
     def old(self) -> bool:
         """Whether the code that decides has changed since."""
-        return self.decided and self.code != code_hash(self.target)
+        return self.decided and self.code != code_hash(self.target, self.precision)
 
 
 def all_cells() -> list[Cell]:
@@ -100,8 +102,11 @@ def run_matrix(
     targets: Sequence[str],
     precisions: Sequence[str],
     tell: Callable[[str], None] = lambda text: None,
+    int8: Sequence[str] = (),
 ) -> list[Cell]:
     """Decide every cell asked for that is not decided by the present code; ``folder`` is written after each.
+
+    ``int8`` are the words of lightseg-export that name the photographs; without them no int8 cell is run.
 
     Errors: `UnknownName` for words nobody knows; `BadInput` for damaged results.
     """
@@ -110,29 +115,31 @@ def run_matrix(
         asked = cell.model in models and cell.target in targets and cell.precision in precisions
         if asked and (not cell.decided or cell.old):
             tell(f"{cell.model} {cell.target} {cell.precision}")
-            cells[cell.key] = decide(Cell(*cell.key))
+            cells[cell.key] = decide(Cell(*cell.key), int8)
             write_cells(folder, cells.values())
     write_cells(folder, cells.values())
     return list(cells.values())
 
 
-def decide(cell: Cell) -> Cell:
+def decide(cell: Cell, int8: Sequence[str] = ()) -> Cell:
     """Export the cell in a process of its own, where there is anything to run."""
     target = find_target(cell.target)
     missing = target.why_not_convert() or target.why_not_load()
     if cell.precision not in target.precisions:
         reason = f"{target.name} is written in {', '.join(target.precisions)} only"
-        return _of(cell, status=BLOCKED, reason=reason, code=code_hash(target.name))
+        return _of(cell, status=BLOCKED, reason=reason, code=code_hash(target.name, cell.precision))
     if missing:
         return _of(cell, reason=missing)
+    if cell.precision == "int8" and not int8:
+        return _of(cell, reason="int8 is found with photographs: --calibration DIR")
     with tempfile.TemporaryDirectory() as folder:
-        return _exported(cell, Path(folder))
+        return _exported(cell, Path(folder), int8 if cell.precision == "int8" else ())
 
 
-def _exported(cell: Cell, folder: Path) -> Cell:
-    code, start = code_hash(cell.target), time.perf_counter()
+def _exported(cell: Cell, folder: Path, more: Sequence[str]) -> Cell:
+    code, start = code_hash(cell.target, cell.precision), time.perf_counter()
     command = [sys.executable, "-m", "lightseg.export.cli", "--model", cell.model, "--to", cell.target]
-    command += ["--precision", cell.precision, "--out", str(folder), "--json", str(folder / "record.json")]
+    command += ["--precision", cell.precision, "--out", str(folder), "--json", str(folder / "record.json"), *more]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
     except subprocess.TimeoutExpired:
@@ -149,9 +156,22 @@ def _exported(cell: Cell, folder: Path) -> Cell:
         agreement=record["parity"]["agreement"],
         kilobytes=round(size_of(Path(record["path"])) / 1000),
         seconds=seconds,
+        quantization=_summary(record["quantization"]),
         runner=record["parity"]["runner"],
         versions=record["versions"],
     )
+
+
+def _summary(record: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What of an int8 record is worth a cell: neither hashes nor names of layers."""
+    if record is None:
+        return None
+    return {
+        "int8_layers": record["int8_layers"],
+        "float_layers": len(record["float_layers"]),
+        "task_loss": record["task_loss"],
+        "calibration_images": record["calibration"]["images"]["ranges"],
+    }
 
 
 def _of(cell: Cell, **facts: Any) -> Cell:

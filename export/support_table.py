@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightseg.export.support import Cell
@@ -14,7 +14,9 @@ HEAD = """\
 Made by `lightseg-export --matrix --out docs`, one process per cell, from the results in `support.json`, by no hand.
 A cell that was exported, run and compared with PyTorch float64 at the model's published size says: largest error on any
 probe as a share of the largest logit; share of pixels that keep their class; size of the file. Blocked cells have their
-reasons below. A test fails when the code that decides a cell has changed since it was run (see `export/deciders.py`).
+reasons below. An int8 file is compared with its own simulation in floating point; what its masks lose against those of
+float32 stands beside. A test fails when the code that decides a cell has changed since it was run (see
+`export/deciders.py`).
 """
 
 
@@ -37,11 +39,22 @@ def _row(fields: Sequence[str]) -> str:
 
 def _shown(cell: Cell, reasons: dict[str, int]) -> str:
     if cell.relative_error is not None and cell.agreement is not None:
-        return f"validated: {cell.relative_error:.1e}, {100 * cell.agreement:.4f} %, {cell.kilobytes:.0f} kB"
+        told = f"validated: {cell.relative_error:.1e}, {100 * cell.agreement:.4f} %, {cell.kilobytes:.0f} kB"
+        return told + (f", {_int8(cell.quantization)}" if cell.quantization else "")
     if not cell.reason:
         return cell.status
     number = reasons.setdefault(cell.reason, len(reasons) + 1)
     return f"{cell.status} ({number})"
+
+
+def _int8(found: Mapping[str, Any]) -> str:
+    loss = found["task_loss"]
+    lost = loss["float32"] - loss["int8"]
+    convolutions = found["int8_layers"] + found["float_layers"]
+    return (
+        f"{found['int8_layers']} of {convolutions} convolutions in int8, {lost:.2f} points of {loss['metric']} lost "
+        f"against {loss['against']} on {loss['images']} images"
+    )
 
 
 def _reasons(reasons: dict[str, int]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ RECORD = {
     "path": "x.onnx",
     "parity": {"relative_error": 2.5e-6, "agreement": 0.99999, "runner": {"runtime": "stub", "version": "1"}},
     "versions": {"torch": "2"},
+    "quantization": None,
 }
 
 
@@ -81,13 +82,13 @@ def test_cells_are_decided_once_and_again_when_the_code_changes(
     assert (bad.status, bad.reason) == ("blocked", "a weight is beyond float16")
     assert sum(c.decided for c in cells.values()) == len(process) == 2
     assert read_cells(tmp_path) == list(cells.values()) == run_matrix(tmp_path, *ASKED) and len(process) == 2
-    monkeypatch.setattr(support, "code_hash", lambda target: "other")
+    monkeypatch.setattr(support, "code_hash", lambda target, precision: "other")
     run_matrix(tmp_path, ["sinet"], *ASKED[1:])
     assert len(process) == 3 and {c.model for c in read_cells(tmp_path) if c.code == "other"} == {"sinet"}
 
 
 def test_a_stop_loses_one_cell(process: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopping(cell: Cell) -> Cell:
+    def stopping(cell: Cell, int8: Sequence[str]) -> Cell:
         if cell.model == "c3net":
             raise KeyboardInterrupt
         return decide(cell)
@@ -114,6 +115,29 @@ def test_what_is_not_installed_was_not_run(process: list[list[str]], monkeypatch
     monkeypatch.setattr("lightseg.export.targets.target.find_spec", lambda name: None)
     cell = decide(Cell("sinet", "tflite", "fp32"))
     assert not cell.decided and "lightseg[tflite]" in cell.reason and not process
+
+
+INT8 = {
+    "int8_layers": 40,
+    "float_layers": ["conv_3", "conv_7"],
+    "task_loss": {"metric": "person IoU", "against": "labels", "float32": 96.0, "int8": 95.75, "images": 9},
+    "calibration": {"images": {"ranges": 30}, "sha256": {"ranges": ["f"] * 30}},
+}
+
+
+def test_int8_is_run_with_the_photographs_named(process: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = Cell("sinet", "onnx", "int8")
+    missing = decide(cell)
+    assert not missing.decided and "--calibration" in missing.reason and not process
+    monkeypatch.setitem(RECORD, "quantization", INT8)
+    done = decide(cell, ["--calibration", "photos"])
+    assert process[0][-2:] == ["--calibration", "photos"]
+    assert done.quantization and "sha256" not in str(done.quantization)
+    assert "40 of 42 convolutions in int8, 0.25 points of person IoU lost against labels on 9 images" in markdown(
+        [done if c.key == done.key else c for c in all_cells()]
+    )
+    decide(replace(cell, precision="fp32"), ["--calibration", "photos"])
+    assert "photos" not in process[1]
 
 
 @pytest.mark.parametrize(
@@ -173,8 +197,8 @@ def changed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], set[str]]:
 
 
 DECIDES = {
-    "lightseg.export.writers.tflite": {"tflite"},
-    "lightseg.export.writers.onnx": {"onnx", "openvino"},
+    "lightseg.export.writers.tflite": {"tflite", "executorch"},
+    "lightseg.export.writers.onnx": {"onnx", "openvino", "tensorrt", "tensorrt_rtx"},
     "lightseg.export.targets.coreml": {"coreml"},
     "lightseg.export.mil.operations": {"coreml"},
     "lightseg.export.rewrites.fold_affine": set(TARGETS),
@@ -184,6 +208,7 @@ DECIDES = {
     "lightseg.export.selftest": set(),
     "lightseg.export.cli": set(),
     "lightseg.export.bisection": set(),
+    "lightseg.export.quantization.ranges": set(),
 }
 
 
@@ -191,6 +216,12 @@ def test_a_rewrite_counts_where_it_is_applied(changed: Callable[[str], set[str]]
     module = "lightseg.export.rewrites.pack_columns"
     users = {t.name for t in TARGETS.values() if any(rule.__module__ == module for rule in t.rewrites())}
     assert changed(module) == users and users < set(TARGETS)
+
+
+def test_the_search_for_int8_decides_about_int8(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, code = code_hash("onnx", "int8"), deciders._code
+    monkeypatch.setattr(deciders, "_code", lambda m: code(m) + "x" * m.endswith("quantization.ranges"))
+    assert code_hash("onnx", "int8") != before
 
 
 @pytest.mark.parametrize("module", DECIDES)
