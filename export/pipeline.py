@@ -116,7 +116,7 @@ def export(
         if not parity.ok:
             _keep_failed(record, temporary)
             parity.check(f"{final.name} (kept as {final.name}.failed)")
-        record = replace(record, quantization=int8.judged(runner, record)) if int8 else record
+        record = replace(record, quantization=int8.judged(temporary, runner, record, reference)) if int8 else record
         target.stamp(temporary, json.dumps(record.to_dict(), ensure_ascii=False))
         check_goldens(record, target.load(temporary, 1))
         record = replace(record, sha256=sha256_of(temporary))

@@ -19,6 +19,7 @@ from lightseg.export.answers import as_mask, prepared
 from lightseg.export.artifact import Artifact
 from lightseg.export.graph.edit import op_nodes
 from lightseg.export.graph.quantised import QuantisedConv
+from lightseg.export.probes import NATURAL
 from lightseg.export.quantization.calibration import Calibration, gather
 from lightseg.export.quantization.equalise import equalise_channels
 from lightseg.export.quantization.quantise import convolutions, quantise, values_to_watch
@@ -26,6 +27,7 @@ from lightseg.export.quantization.ranges import grids, watch
 from lightseg.export.quantization.scheme import Scheme
 from lightseg.export.quantization.selection import fewest_floats
 from lightseg.export.quantization.simulation import as_input
+from lightseg.export.quantization.steps import compare_steps
 from lightseg.export.quantization.task_loss import Answer, Judge, TaskLoss, allowed
 from lightseg.export.reference import Reference
 from lightseg.export.runner import Runner
@@ -97,11 +99,13 @@ class Quantised:
     def int8(self) -> int:
         return sum(isinstance(op, QuantisedConv) for _, op in op_nodes(self.graph))
 
-    def judged(self, runner: Runner, artifact: Artifact) -> dict[str, Any]:
+    def judged(self, path: Path, runner: Runner, artifact: Artifact, reference: Reference) -> dict[str, Any]:
         """For the record: what was done, and what the file loses on the images that judge.
 
-        Errors: `ParityError` where the runtime computes fewer convolutions in eight bits than the file has, or the
-        file loses more than it may.
+        ``path`` is where the file lies for now, ``runner`` runs it, ``reference`` is its simulated one.
+
+        Errors: `ParityError` where the runtime computes fewer convolutions in eight bits than the file has, a value
+        is not on its grid, or the file loses more than it may.
         """
         ran = int(runner.details.get(COUNT, 0))
         if ran != self.int8:
@@ -109,6 +113,10 @@ class Quantised:
                 f"{artifact.path.name} has {self.int8} int8 convolutions, of which {runner.name} computes {ran} in "
                 "eight bits: it would be int8 in name only; use --precision fp32"
             )
+
+        steps = [compare_steps(path, artifact, self.graph, reference, probe) for probe in NATURAL]
+        for found in filter(None, steps):
+            found.check(artifact.path.name)
 
         def mask(photo: Photo) -> NDArray[np.uint8]:
             answer = runner(prepared(photo, artifact.feeds))
@@ -121,6 +129,7 @@ class Quantised:
             "method": METHOD,
             "int8_layers": self.int8,
             "float_layers": list(self.floats),
+            "steps": [found.to_dict() for found in filter(None, steps)],
             "task_loss": loss.to_dict(),
             "calibration": self.photographs.sets.to_dict(),
         }

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightseg.errors import BadInput, Unsupported
+from lightseg.export.quantization.scheme import Scheme
 from lightseg.export.runner import Runner, wrong_size
 from lightseg.export.targets.folder import member, read_record, stamp
 from lightseg.export.targets.target import Plan, Target
@@ -83,12 +84,14 @@ class OpenVinoRunner(Runner):
         self._image = compiled.input(0).get_element_type() == ov.Type.u8
         self._tensor = ov.Tensor
         self.name = "openvino"
+        int8 = _int8_layers(compiled) if _is_int8(model) else None
         self.details = {
             "runtime": "openvino",
             "version": ov.get_version().split("-")[0],
             "device": "CPU",
             "weights": _stored(model),
             **_used(compiled, threads),
+            **({} if int8 is None else {"int8_layers": str(int8)}),
         }
 
     def feed(self, x: NDArray[Any]) -> None:
@@ -116,6 +119,17 @@ def _stored(model: Any) -> str:
     constants = (op.get_output_element_type(0) for op in model.get_ops() if op.get_type_name() == "Constant")
     names = Counter(element.get_type_name() for element in constants if element.is_real())
     return ", ".join(f"{count} in {name}" for name, count in sorted(names.items()))
+
+
+def _is_int8(model: Any) -> bool:
+    return any(op.get_output_element_type(0).get_type_name() == "i8" for op in model.get_ops() if op.get_output_size())
+
+
+def _int8_layers(compiled: Any) -> int:
+    """Convolutions whose kernel computes in eight bits, by what the compiled model says of itself."""
+    told = (op.get_rt_info() for op in compiled.get_runtime_model().get_ops())
+    kinds = ((info["layerType"].astype(str), info["runtimePrecision"].astype(str)) for info in told)
+    return sum(kind == "Convolution" and precision in ("i8", "u8") for kind, precision in kinds)
 
 
 def _used(compiled: Any, threads: int) -> dict[str, str]:
@@ -168,7 +182,8 @@ OPENVINO = Target(
     name="openvino",
     suffix=".openvino",
     extra="openvino",
-    precisions=("fp32", "fp16"),
+    precisions=("fp32", "fp16", "int8"),
+    int8=Scheme(),
     dynamic=True,
     layout="NCHW",
     rewrites=rewrites,
