@@ -1,0 +1,126 @@
+"""The sharp half of an int8 proof: every value of the file on its grid, from the file's own values before it.
+
+End to end, an int8 network is chaotic: one value that lies between two steps and falls to the other side moves others
+across, until as many have moved as ever can, however exact the kernels are. So the logits can be compared only as
+closely as that allows. Value by value there is no such excuse. Given what the file itself computed before, each value
+has its right whole number, and a sound kernel meets it but for the few that lie between two steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from lightseg.errors import ParityError
+from lightseg.export.answers import Array
+from lightseg.export.artifact import Artifact
+from lightseg.export.graph.edit import op_of
+from lightseg.export.graph.quantised import FakeQuantise
+from lightseg.export.inside import INSIDES, open_inside
+from lightseg.export.quantization.simulation import as_input
+from lightseg.export.reference import Reference
+
+SHARE = 0.01
+"""Of a value's numbers, how many may be one step off; none may be two. Float32 kernels were seen to leave 0.0003, a
+zero point that is wrong by one moves all of them."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One quantised value of the file beside the simulation of it."""
+
+    node: str
+    furthest: float
+    """Steps the worst number is off."""
+    off: float
+    """Share of the numbers that are off at all."""
+    numbers: int
+
+    @property
+    def ok(self) -> bool:
+        """NaN compares false. In a small map one single number may be the one between two steps."""
+        return self.furthest <= 1 and self.off * self.numbers <= max(1.0, SHARE * self.numbers)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """All values of one probe."""
+
+    probe: str
+    steps: tuple[Step, ...]
+
+    @property
+    def worst(self) -> Step:
+        return max(self.steps, key=lambda s: (not s.ok, s.off))
+
+    def check(self, what: str) -> None:
+        """Errors: `ParityError` for the first value that is not where the simulation puts it."""
+        wrong = next((s for s in self.steps if not s.ok), None)
+        if wrong:
+            raise ParityError(
+                f"{what}: the value {wrong.node} is off its int8 grid on probe {self.probe}: {100 * wrong.off:.2f} % "
+                f"of its numbers (allowed {100 * SHARE:g} %), by up to {wrong.furthest:g} steps (allowed 1)"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"probe": self.probe, "values": len(self.steps), "worst": asdict(self.worst)}
+
+
+def compare_steps(
+    path: Path, artifact: Artifact, graph: fx.GraphModule, reference: Reference, probe: str
+) -> Steps | None:
+    """The file ``path`` beside the quantised ``graph``; None where its runtime shows no values."""
+    if artifact.target not in INSIDES:
+        return None
+    baked = artifact.baked
+    nodes = [n.name for n in graph.graph.nodes if isinstance(op_of(graph, n), FakeQuantise)]
+    x = as_input(reference.probes[probe], reference.preprocess, baked)
+    fed = (x.permute(0, 3, 1, 2) if baked else x).numpy()
+    shown = open_inside(artifact.target, path, [*nodes, artifact.output]).values(fed)
+    last = next(n for n in graph.graph.nodes if n.op == "output").args[0].name
+    if artifact.output in shown:  # the file's last value has the output's name
+        shown[last] = shown[artifact.output]
+    missing = [name for name in nodes if name not in shown]
+    if missing:
+        raise ParityError(f"{path.name} does not hold the value {missing[0]} of the graph it was written from")
+    follower = _Follower(graph, shown)
+    with torch.inference_mode():
+        follower.run(x if baked else x.double())
+    return Steps(probe, tuple(follower.steps))
+
+
+class _Follower(fx.Interpreter):
+    """Runs the graph with the file's quantised values in place of its own."""
+
+    def __init__(self, graph: fx.GraphModule, shown: Mapping[str, Array]) -> None:
+        super().__init__(graph)
+        self.graph_module, self.shown = graph, shown
+        self.steps: list[Step] = []
+
+    def run_node(self, n: fx.Node) -> Any:
+        op = op_of(self.graph_module, n)
+        if not isinstance(op, FakeQuantise):
+            return super().run_node(n)
+        want = op.integers(self.env[n.args[0]])  # type: ignore[index]
+        got = _integers(self.shown[n.name], op)
+        off = (got - want).abs()
+        self.steps.append(Step(n.name, float(off.max()), float((off != 0).double().mean()), off.numel()))
+        return (got - op.zero_point) * op.scale
+
+
+def _integers(shown: Array, op: FakeQuantise) -> Tensor:
+    """What the file has: the whole numbers themselves, or what they are worth. A number between is none."""
+    value = torch.from_numpy(np.ascontiguousarray(shown))
+    if value.dtype == torch.uint8:
+        return value.double() - 128
+    if value.dtype == torch.int8:
+        return value.double()
+    steps = value.double() / op.scale + op.zero_point
+    whole = torch.round(steps)
+    return torch.where((steps - whole).abs() < 1e-3, whole, torch.nan)
