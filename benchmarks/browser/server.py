@@ -47,7 +47,7 @@ Reply = bytes | None
 
 @dataclass
 class Site:
-    """What is served. A key of ``files`` that ends in ``/`` is a folder, of which no file outside can be reached."""
+    """What is served. Keys of ``files`` ending in ``/``, but ``/`` itself, are folders; nothing outside is reached."""
 
     files: dict[str, Path] = field(default_factory=dict)
     computed: dict[str, Callable[[], Reply]] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Site:
         if path in self.files:
             return self.files[path]
         for prefix, folder in self.files.items():
-            if prefix.endswith("/") and path.startswith(prefix):
+            if prefix != "/" and prefix.endswith("/") and path.startswith(prefix):
                 found = (folder / path[len(prefix) :]).resolve()
                 if found.is_relative_to(folder.resolve()) and found.is_file():
                     return found

@@ -145,8 +145,12 @@ export function maskAt({ planes, size }, at) {
 export function alphaAt({ planes, size }, at, kept) {
   const alpha = new Float32Array(at[0] * at[1]);
   const inside = planes.map((_, c) => kept.includes(c));
+  const only = inside.indexOf(true);
   enlarge(planes, size, at, (y, rows) => {
-    for (let x = 0; x < at[1]; x += 1) {
+    for (let x = 0; x < at[1] && rows.length === 2; x += 1) { // of two classes the difference is the log-odds
+      alpha[y * at[1] + x] = Math.min(1, Math.max(0, (rows[only][x] - rows[1 - only][x] + 1) / 2));
+    }
+    for (let x = 0; x < at[1] && rows.length > 2; x += 1) {
       let top = -Infinity;
       for (let c = 0; c < rows.length; c += 1) top = Math.max(top, rows[c][x]);
       let [yes, no] = [0, 0];
