@@ -28,11 +28,13 @@ TOLERANCE: dict[str, dict[str, float]] = {
 class must be kept on the natural probes. All three hold at once.
 
 To the errors the distance that rounding alone causes on the same image is added ``rounding`` times (`ROUNDING` where
-nothing is said): no runtime can be asked to round better than that. It is PyTorch's own float32 against float64; for fp16 it is the captured network with
-every value cut to float16's eleven bits (but not to its range: overflow is nobody's right). Measured with float16 Core
-ML files of the released weights at the published sizes: on the natural probes the portrait networks keep 99.93 % to
-99.99 % of the classes, the street networks 98.2 % to 99.7 %; the largest errors are 0.17 and 0.25 of the largest logit
-(few pixels: no mean on a natural probe is above 0.004), at most 0.57 of what is allowed."""
+nothing is said): no runtime can be asked to round better than that. It is PyTorch's own float32 against float64; for
+fp16 it is the captured network with every value cut to float16's eleven bits (but not to its range: overflow is
+nobody's right); for int8 it is the simulated network with values on the edge between two steps on the other one, and
+the sharper half of that proof is `quantization.steps`. Measured with float16 Core ML files of the released weights at
+the published sizes: on the natural probes the portrait networks keep 99.93 % to 99.99 % of the classes, the street
+networks 98.2 % to 99.7 %; the largest errors are 0.17 and 0.25 of the largest logit (few pixels: no mean on a natural
+probe is above 0.004), at most 0.57 of what is allowed."""
 
 ROUNDING = 4.0
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lightseg.errors import ParityError
 from lightseg.export.answers import Limit
 from lightseg.export.artifact import Artifact
-from lightseg.export.parity import TOLERANCE, Parity, ProbeParity, boundary, compare
+from lightseg.export.parity import ROUNDING, TOLERANCE, Parity, ProbeParity, boundary, compare
 from lightseg.spec import PORTRAIT, RAW
 
 LIMIT = Limit(largest=0.01, mean=0.005, agreement=0.99)
@@ -125,5 +125,6 @@ def test_boundary_is_where_neighbours_differ() -> None:
 
 def test_tolerances_are_small_finite_and_complete() -> None:
     for row in TOLERANCE.values():
-        assert row.keys() == {"relative", "mean", "agreement"}
+        assert row.keys() - {"rounding"} == {"relative", "mean", "agreement"}
+        assert 0 < row.get("rounding", ROUNDING) <= 4
         assert 0 < row["mean"] <= row["relative"] < 0.01 and 0.9 < row["agreement"] <= 1
