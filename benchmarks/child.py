@@ -6,10 +6,17 @@ error; standard output carries answers only, so the same protocol works through 
 
 Requests (the key ``do``), each answered by an object with its results or with ``error``:
 
-open     pin to ``cores``, make ``subject`` ready with ``threads``, prepare the inputs, time the loads and the first run
-warm_up  run until window medians settle or the time is over
-sample   time runs, rotating the inputs (or repeating one), auditing some outputs
-close    say how much memory was needed, and end
+describe       say what machine this is and which cores are quiet
+open           pin to ``cores``, make ``subject`` ready with ``threads``, prepare the inputs, time the loads and the
+               first run
+goldens        repeat the golden outputs the artifact carries
+warm_up        run until window medians settle or the time is over
+sample         time runs, rotating the inputs (or repeating one), auditing some outputs
+image_to_mask  time whole photographs to whole masks
+transfer       time the copies to a device with a memory of its own, and back
+energy         read an energy counter around runs
+close          end
+memory         in a process of its own, in place of all the others: how much memory the first runs need at most
 """
 
 from __future__ import annotations
@@ -20,11 +27,13 @@ import json
 import os
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from time import perf_counter_ns, process_time_ns
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from lightseg.benchmarks import latency
+from lightseg.benchmarks.environment import core_times, environment, load_average, quiet_cores, temperature
 from lightseg.benchmarks.subject import Subject
 
 if TYPE_CHECKING:
@@ -50,18 +59,27 @@ class Session:
     """The state between requests: one subject made ready, its inputs and its reference outputs."""
 
     runner: Runner
+    subject: Subject
+    images: str | None
+    cores: list[int]
     inputs: list[NDArray[Any]]
     references: list[NDArray[Any]]
     protocol: latency.Protocol
 
     @property
     def requests(self) -> dict[str, Handler]:
-        return {"open": self.open, "warm_up": self.warm_up, "sample": self.sample, "close": self.close}
+        named = (self.describe, self.open, self.goldens, self.warm_up, self.sample, self.image_to_mask)
+        return {do.__name__: do for do in (*named, self.transfer, self.energy, self.memory, self.close)}
+
+    def describe(self, request: dict[str, Any]) -> dict[str, Any]:
+        cores = request.get("cores") or quiet_cores(request["threads"])
+        return {"cores": cores, "environment": environment(cores)}
 
     def open(self, request: dict[str, Any]) -> dict[str, Any]:
-        pinned = pin(request["cores"])
+        self.cores, self.images = request["cores"], request.get("images")
+        pinned = pin(self.cores)
         self.protocol = latency.Protocol(**request["protocol"])
-        subject = Subject.from_dict(request["subject"])
+        self.subject = subject = Subject.from_dict(request["subject"])
         begin = perf_counter_ns()
         from lightseg.benchmarks.opening import opener, subject_inputs  # here, to be pinned and timed
 
@@ -71,7 +89,7 @@ class Session:
         begin = perf_counter_ns()
         self.runner = runner = make()
         load = perf_counter_ns() - begin
-        self.inputs = subject_inputs(subject, self.protocol.inputs, request.get("images"))
+        self.inputs = subject_inputs(subject, self.protocol.inputs, self.images)
         first = self._timed(0)
         self.references = [runner(x).copy() for x in self.inputs[:REFERENCES]]
         return {
@@ -84,6 +102,18 @@ class Session:
             "runtime": runner.name,
             "details": dict(runner.details),
         }
+
+    def goldens(self, request: dict[str, Any]) -> dict[str, Any]:
+        """``wrong`` says in one line why the answers are not those of PyTorch; empty when they are."""
+        from lightseg.errors import ParityError
+        from lightseg.export.artifact import read_artifact
+        from lightseg.export.parity import check_goldens
+
+        try:
+            checked = check_goldens(read_artifact(Path(self.subject.path or "")), self.runner)
+        except ParityError as error:
+            return {"wrong": str(error), "checked": []}
+        return {"wrong": "", "checked": checked}
 
     def warm_up(self, request: dict[str, Any]) -> dict[str, Any]:
         protocol, runs = self.protocol, 0
@@ -107,6 +137,7 @@ class Session:
         on_device: Callable[[], int] | None = getattr(runner, "device_ns", None)
         gc.collect()
         gc.disable()
+        load, temperatures, stolen = load_average(), temperature(), stolen_from(self.cores)
         before = usage()
         begin, step = perf_counter_ns(), 0
         while step < count or perf_counter_ns() - begin < duration:
@@ -130,11 +161,35 @@ class Session:
             "device_ns": list(device),
             "wall_ns": wall,
             **spent,
+            "load_average": [load, load_average()],
+            "temperature": [temperatures, temperature()],
+            "stolen_jiffies": taken(stolen, stolen_from(self.cores)),
             "audit": audit.result(),
         }
 
+    def image_to_mask(self, request: dict[str, Any]) -> dict[str, Any]:
+        from lightseg.benchmarks.passes import time_masks
+
+        return time_masks(self.runner, self.subject, self.images, request["seconds"])
+
+    def transfer(self, request: dict[str, Any]) -> dict[str, Any]:
+        from lightseg.benchmarks.passes import time_transfers
+
+        return time_transfers(self.runner, self.subject, self.inputs, request["seconds"])
+
+    def energy(self, request: dict[str, Any]) -> dict[str, Any]:
+        from lightseg.benchmarks.energy import measure_energy
+
+        return measure_energy(self.runner, self.inputs, request["seconds"])
+
+    def memory(self, request: dict[str, Any]) -> dict[str, Any]:
+        from lightseg.benchmarks.passes import peak_of
+
+        pin(request["cores"])
+        return peak_of(Subject.from_dict(request["subject"]), request["threads"], request.get("images"))
+
     def close(self, request: dict[str, Any]) -> dict[str, Any]:
-        return {"peak_memory_bytes": peak_memory()}
+        return {}
 
     def _timed(self, step: int) -> int:
         runner = self.runner
@@ -196,14 +251,14 @@ def usage() -> dict[str, int]:
     return {"cpu_ns": process_time_ns(), "involuntary_switches": switches}
 
 
-def peak_memory() -> int | None:
-    """The largest resident size of this process, interpreter and libraries included, in bytes."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def stolen_from(cores: Iterable[int]) -> list[int] | None:
+    """Jiffies the hypervisor has taken from each of ``cores`` since boot; None where that cannot be read."""
+    times = core_times()
+    return [times[core][1] for core in cores] if times.keys() >= set(cores) else None
+
+
+def taken(before: list[int] | None, after: list[int] | None) -> int | None:
+    return None if before is None or after is None else sum(after) - sum(before)
 
 
 def answer(session: Answers, line: str) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 UNREADABLE = "not readable"
-PACKAGES = ("torch", "numpy", "onnxruntime", "ai-edge-litert", "onnx", "tensorrt")
+PACKAGES = ("torch", "numpy", "onnxruntime", "ai-edge-litert", "onnx", "tensorrt", "openvino", "ncnn", "pillow")
+SYSTEM = Path("/sys")
 FLAGS = (
     "sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16",
     "avx512_fp16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16", "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve",
@@ -33,6 +34,9 @@ def environment(cores: Iterable[int]) -> dict[str, Any]:
         "affinity": sorted(cores),
         "governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "virtual_machine": "hypervisor" in _cpuinfo("flags").split(),
+        "core_speeds": core_speeds(),
+        "temperature": temperature(),
+        "throttling": throttling(),
         "memory_bytes": _memory(),
         "load_average": load_average(),
         "system": platform.platform(),
@@ -91,8 +95,11 @@ def available_cores() -> list[int]:
 
 
 def quiet_cores(count: int, watch_seconds: float = 0.25) -> list[int]:
-    """The ``count`` allowed cores that idled most while we watched; the last ones where that cannot be read."""
-    allowed = available_cores()
+    """The ``count`` allowed cores that idled most while we watched; the last ones where that cannot be read.
+
+    Where cores differ in speed, as in phones and small boards, only the fastest kind counts if it has enough of them.
+    """
+    allowed = fastest(available_cores(), core_speeds(), count)
     before = core_times()
     if len(allowed) <= count or not before:
         return allowed[-count:]
@@ -100,6 +107,37 @@ def quiet_cores(count: int, watch_seconds: float = 0.25) -> list[int]:
     after = core_times()
     idle = {core: after[core][0] - before[core][0] for core in allowed if core in after and core in before}
     return sorted(sorted(idle, key=lambda core: (idle[core], core), reverse=True)[:count]) or allowed[-count:]
+
+
+def fastest(cores: list[int], speeds: dict[str, int], count: int) -> list[int]:
+    """The cores of the highest speed, and of the next ones too where they are fewer than ``count``."""
+    chosen: list[int] = []
+    for speed in sorted({speeds.get(str(core), 0) for core in cores}, reverse=True):
+        if len(chosen) < count:
+            chosen += [core for core in cores if speeds.get(str(core), 0) == speed]
+    return sorted(chosen)
+
+
+def core_speeds() -> dict[str, int]:
+    """Each core's capacity as the scheduler sees it, else its highest clock in kHz; empty where neither is told."""
+    for name in ("cpu_capacity", "cpufreq/cpuinfo_max_freq"):
+        files = [(core, SYSTEM / f"devices/system/cpu/cpu{core}" / name) for core in available_cores()]
+        found = {str(core): int(text) for core, file in files if (text := _text(str(file)).strip()).isdigit()}
+        if len(found) == len(files):
+            return found
+    return {}
+
+
+def temperature() -> float | None:
+    """Of the hottest sensor, in degrees Celsius; None where there is none."""
+    readings = (_text(str(file)).strip() for file in sorted(SYSTEM.glob("class/thermal/thermal_zone*/temp")))
+    degrees = [int(text) / 1000 for text in readings if text.lstrip("-").isdigit()]
+    return max((d for d in degrees if -50 < d < 200), default=None)
+
+
+def throttling() -> str:
+    """What a Raspberry Pi's firmware says of low voltage and heat; a word that it cannot be read elsewhere."""
+    return _text(str(SYSTEM / "devices/platform/soc/soc:firmware/get_throttled")).strip() or UNREADABLE
 
 
 def core_times() -> dict[int, tuple[int, int]]:

@@ -14,6 +14,9 @@ from lightseg.spec import Preprocess
 INPUT_BYTES = 256 * 1024 * 1024
 """More images than fit here are not kept ready: they would only push each other out of every cache and swap."""
 
+OWN_SIZE, OWN_BYTES = 8, 64 * 1024 * 1024
+"""Photographs at their own size: how many at most, and how many bytes of them."""
+
 
 def how_many(shape: Sequence[int], wanted: int) -> int:
     """``wanted``, or as many float32 images of ``shape`` as `INPUT_BYTES` holds, but at least three."""
@@ -29,6 +32,15 @@ def photographs(count: int, size: tuple[int, int], folder: Path | None = None, s
     sources = [read_photo(path) for path in _files(folder, count)]
     random = np.random.default_rng(seed)
     return [_variant(sources[i % len(sources)], size, random) for i in range(count)]
+
+
+def own_size(folder: Path | None = None, seed: int = 1) -> list[Photo]:
+    """Different pictures as large as the folder's own, or as the packaged portrait; as many as `OWN_BYTES` hold."""
+    sources = [read_photo(path) for path in _files(folder, OWN_SIZE)]
+    count = max(2, min(OWN_SIZE, OWN_BYTES // max(photo.nbytes for photo in sources)))
+    random = np.random.default_rng(seed)
+    chosen = [sources[i % len(sources)] for i in range(count)]
+    return [_variant(photo, (photo.shape[0], photo.shape[1]), random) for photo in chosen]
 
 
 def network_inputs(photos: Sequence[Photo], preprocess: Preprocess | None, batch: int = 1) -> list[NDArray[np.float32]]:

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from lightseg.benchmarks.environment import core_times, load_average
 from lightseg.benchmarks.latency import Boundary, Latency, Protocol
-from lightseg.benchmarks.process import Child
+from lightseg.benchmarks.process import Asked, Child
+from lightseg.benchmarks.reuse import PAIRS, Judgement, judge, windows
 from lightseg.benchmarks.stats import Interval, median_interval
 from lightseg.benchmarks.subject import Subject
 
 Verdict = Literal["PUBLISHABLE", "NOISY", "INVALID"]
-MakeChild = Callable[[int], AbstractContextManager[Child]]
+MakeChild = Callable[[int], AbstractContextManager[Asked]]
 
-REPEATED = 30
-"""Runs of one image at the end, to see whether the runtime is faster when it has seen the image before."""
-REUSE = 0.1
-"""How much faster a repeated image may be."""
 SAMPLED: dict[Boundary, str] = {"run": "samples_ns", "run_cpu": "cpu_samples_ns", "device": "device_ns"}
 """Where an answer to ``sample`` holds the boundaries that are measured many times."""
+APART: tuple[Boundary, ...] = ("transfer", "image_to_mask")
+"""Boundaries with a pass of their own, named as the request for it."""
+APART_SHARE = 0.3
+"""How long such a pass takes, as a share of the time for sampling the run."""
 MINIMUM_SHARE_OF_CPU = 0.95
 
 
@@ -31,10 +31,14 @@ class Process:
     """What one measured process reported."""
 
     opened: dict[str, Any]
+    goldens: dict[str, Any]
+    """The golden outputs repeated; empty where the subject carries none."""
     warm_up: dict[str, Any]
     sampled: dict[str, Any]
-    repeated: dict[str, Any]
-    closed: dict[str, Any]
+    reuse: dict[str, Any]
+    apart: dict[str, Any]
+    """By boundary, what passes apart from the run have shown; ``reason`` says why there are no samples."""
+    energy: dict[str, Any]
     load_average: tuple[Any, Any]
     stolen_jiffies: int | None
     """Time the hypervisor took from the cores used while sampling."""
@@ -52,6 +56,8 @@ class Row:
     cores: tuple[int, ...]
     protocol: Protocol
     processes: tuple[Process, ...]
+    memory: dict[str, Any] = field(default_factory=dict)
+    """The answer of the process that did nothing else: largest resident bytes, and what they were before the model."""
 
     def latency(self, boundary: Boundary) -> Latency | None:
         """The samples of all processes, one after the other; None where the boundary was not measured."""
@@ -59,6 +65,8 @@ class Row:
         for process in self.processes:
             if boundary in SAMPLED:
                 samples += process.sampled[SAMPLED[boundary]]
+            elif boundary in APART:
+                samples += process.apart[boundary]["samples_ns"]
             else:
                 samples.append(process.opened[f"{boundary}_ns"])
         return Latency(boundary, tuple(samples)) if samples else None
@@ -95,7 +103,13 @@ class Row:
     @property
     def invalid(self) -> list[str]:
         """Why the number is wrong, whatever the machine was doing."""
-        return [reason for process in self.processes for reason in _invalid(process, self.protocol)]
+        found = [reason for process in self.processes for reason in _invalid(process, self.protocol)]
+        return list(dict.fromkeys(found + [self._reuse.invalid] * bool(self._reuse.invalid)))
+
+    @cached_property
+    def _reuse(self) -> Judgement:
+        """Of the windows of all processes together."""
+        return judge([process.reuse for process in self.processes])
 
     @property
     def noise(self) -> list[str]:
@@ -108,10 +122,19 @@ class Row:
             found.append(f"p90 lies {spread:.0%} above the median")
         if max(self.medians) > min(self.medians) * (1 + limit):
             found.append(f"process medians differ by {max(self.medians) / min(self.medians) - 1:.0%}")
+        found += [self._reuse.noise] * bool(self._reuse.noise)
         return list(dict.fromkeys(found))
 
+    @property
+    def apart(self) -> dict[str, str]:
+        """By boundary that was not measured, why; and for energy."""
+        first = self.processes[0]
+        reasons: dict[str, str] = {boundary: first.apart[boundary]["reason"] for boundary in APART}
+        reasons |= {"energy": first.energy["reason"], "memory": self.memory.get("reason", "")}
+        return {name: reason for name, reason in reasons.items() if reason}
+
     def to_dict(self) -> dict[str, Any]:
-        boundaries: tuple[Boundary, ...] = ("import_and_load", "load", "first", "run", "run_cpu", "device")
+        boundaries: tuple[Boundary, ...] = ("import_and_load", "load", "first", "run", "run_cpu", "device", *APART)
         latencies = [latency for b in boundaries if (latency := self.latency(b)) is not None]
         return {
             "subject": self.subject.to_dict(),
@@ -122,6 +145,8 @@ class Row:
             "reasons": self.reasons,
             "summary": {latency.boundary: latency.summary() for latency in latencies},
             "run_p50_interval_ms": [end / 1e6 for end in self.interval],
+            "not_measured": self.apart,
+            "memory": self.memory,
             "protocol": self.protocol.to_dict(),
             "processes": [process.to_dict() for process in self.processes],
         }
@@ -136,26 +161,42 @@ def measure(
 ) -> Row:
     """Time ``subject`` with one thread per core of ``cores``. Errors: `Failed`, with the subject's name."""
     processes = tuple(_process(subject, protocol, cores, images, child, seed) for seed in range(protocol.processes))
-    return Row(subject, len(cores), tuple(cores), protocol, processes)
+    return Row(subject, len(cores), tuple(cores), protocol, processes, _memory(subject, cores, images, child))
 
 
 def _process(
     subject: Subject, protocol: Protocol, cores: Sequence[int], images: str | None, make: MakeChild, seed: int
 ) -> Process:
+    seconds = protocol.seconds * APART_SHARE
     with make(len(cores)) as child:
         opened = open_child(child, subject, protocol, cores, images)
+        goldens = _asked(child, "goldens") if subject.proof else {}
         warm_up = child.ask("warm_up")
-        load, stolen = load_average(), core_times()
-        sampled = child.ask("sample", samples=protocol.samples, seconds=protocol.seconds, seed=seed)
-        stolen_jiffies = _stolen(stolen, core_times(), cores)
-        after = load_average()
-        repeated = child.ask("sample", samples=min(REPEATED, protocol.samples), seconds=0, rotate=False)
-        closed = child.ask("close")
-    return Process(opened, warm_up, sampled, repeated, closed, (load, after), stolen_jiffies)
+        count = protocol.affordable(warm_up)
+        sampled = child.ask("sample", samples=count, seconds=protocol.seconds, seed=seed)
+        load, stolen = sampled.pop("load_average", ()), sampled.pop("stolen_jiffies", None)
+        reuse = windows(child.ask, min(PAIRS, count))
+        apart = {name: _asked(child, name, seconds=seconds) for name in (*APART, "energy")}
+        child.ask("close")
+    energy = apart.pop("energy")
+    return Process(opened, goldens, warm_up, sampled, reuse, dict(apart), energy, tuple(load), stolen)
+
+
+def _asked(child: Asked, do: str, **arguments: Any) -> dict[str, Any]:
+    """The answer, or without samples the reason, where what is measured cannot do that."""
+    if do in getattr(child, "offers", ()):
+        return child.ask(do, **arguments)
+    return {"samples_ns": [], "reason": "not available: this device does not measure it"}
+
+
+def _memory(subject: Subject, cores: Sequence[int], images: str | None, make: MakeChild) -> dict[str, Any]:
+    with make(len(cores)) as child:
+        what = {"subject": subject.to_dict(), "cores": list(cores), "threads": len(cores), "images": images}
+        return _asked(child, "memory", **what)
 
 
 def open_child(
-    child: Child, subject: Subject, protocol: Protocol, cores: Sequence[int], images: str | None
+    child: Asked, subject: Subject, protocol: Protocol, cores: Sequence[int], images: str | None
 ) -> dict[str, Any]:
     """The ``open`` request in full."""
     return child.ask(
@@ -168,49 +209,27 @@ def open_child(
     )
 
 
-def _stolen(before: dict[int, tuple[int, int]], after: dict[int, tuple[int, int]], cores: Sequence[int]) -> int | None:
-    if not all(core in before and core in after for core in cores):
-        return None
-    return sum(after[core][1] - before[core][1] for core in cores)
-
-
 def _invalid(process: Process, protocol: Protocol) -> list[str]:
-    found = []
-    audit, repeated = process.sampled["audit"], process.repeated
-    if audit["worst"] > protocol.audit_tolerance or repeated["audit"]["worst"] > protocol.audit_tolerance:
-        found.append(
-            f"timed outputs differ from the reference by {max(audit['worst'], repeated['audit']['worst']):.1e}"
-        )
-    if audit["checked"] == 0:
+    audits = [process.sampled["audit"], process.reuse["audit"]]
+    worst = max(audit["worst"] for audit in audits)
+    found = [process.goldens["wrong"]] if process.goldens.get("wrong") else []
+    if worst > protocol.audit_tolerance:
+        found.append(f"timed outputs differ from the reference by {worst:.1e}")
+    if audits[0]["checked"] == 0:
         found.append("no timed output was audited")
-    if not audit["distinct"]:
+    if not audits[0]["distinct"]:
         found.append("different images gave the same output: the input is not read")
-    share = _repeated_share(process)
-    if share < 1 - REUSE:
-        found.append(f"a repeated image takes {share:.0%} of the time of changing ones: a result is reused")
     return found
-
-
-def _repeated_share(process: Process) -> float:
-    """Time for a repeated image over time for changing ones; the largest of four estimates.
-
-    A reused result makes all of them small; other work on the machine does not.
-    """
-    pairs = [(process.repeated[key], process.sampled[key]) for key in ("samples_ns", "cpu_samples_ns")]
-    return max(of(same) / of(changing) for same, changing in pairs for of in (_middle, min))
 
 
 def _noise(process: Process, threads: int) -> list[str]:
     found = []
     if not process.warm_up["settled"]:
         found.append("warm-up never settled")
-    share = process.sampled["cpu_ns"] / process.sampled["wall_ns"]
+    cpu, wall = process.sampled["cpu_ns"], process.sampled["wall_ns"]
+    share = 1.0 if cpu is None else cpu / wall
     if threads == 1 and share < MINIMUM_SHARE_OF_CPU:
         found.append(f"another process held the core {1 - share:.0%} of the time")
     if process.stolen_jiffies:
         found.append("the hypervisor took time from the core")
     return found
-
-
-def _middle(samples: Sequence[int]) -> float:
-    return Latency("run", tuple(samples)).median

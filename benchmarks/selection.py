@@ -34,6 +34,7 @@ def eager_subject(name: str, weights: str | None, size: Size | None, device: Dev
         weights=weights,
         device=device,
         note=_note(model.weights.tag),
+        labels=model.spec.labels.to_dict(),
     )
 
 
@@ -56,6 +57,7 @@ def artifact_subjects(paths: Sequence[Path], device: Device, weights: str | None
             weights=weights or artifact.tag,
             device=device,
             note=_note(artifact.tag),
+            labels=artifact.labels.to_dict(),
         )
 
     def file(artifact: Artifact) -> Subject:
@@ -68,6 +70,9 @@ def artifact_subjects(paths: Sequence[Path], device: Device, weights: str | None
             sha256=artifact.sha256,
             precision=artifact.precision,
             note=_note(artifact.tag),
+            labels=artifact.labels.to_dict(),
+            output=artifact.output,
+            proof=bool(artifact.golden),
         )
 
     artifacts = [read_artifact(path) for path in paths]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Device = Literal["cpu", "cuda"]
+Device = Literal["cpu", "cuda", "browser"]
 INTERPRETER = "reference interpreter"
 """What runs a file here whose own runtime exists elsewhere: right about the answer, but its time means nothing."""
 
@@ -14,7 +14,7 @@ INTERPRETER = "reference interpreter"
 class Subject:
     """One row of a table: an artifact file (``path``), or a model in PyTorch eager (``model`` and ``weights``).
 
-    Everything the measured process needs is here, so that it reads no sidecar and looks nothing up.
+    Everything the measured process needs is here, so that it looks nothing up; the sidecar is read for its goldens.
     """
 
     label: str
@@ -33,6 +33,11 @@ class Subject:
     device: Device = "cpu"
     note: str = ""
     """What a reader must know beside the number, for instance that the weights are random."""
+    labels: dict[str, Any] | None = None
+    """The classes of the output; None where they are not known, as in other people's files."""
+    output: str = "logits"
+    proof: bool = False
+    """Whether the file carries golden outputs, which must be repeated before anything is timed."""
 
     @property
     def name(self) -> str:

@@ -111,6 +111,18 @@ def predict_photo(
     return prediction_from_logits(logits, (photo.shape[0], photo.shape[1]), labels)
 
 
+def mask_of_photo(
+    run: Run, photo: Photo, size: Size, preprocess: Preprocess, labels: Labels, resampling: Resampling = "smooth"
+) -> Bytes:
+    """The mask of `predict_photo` without what a cut-out needs besides."""
+    planes = class_logits(run(to_input(photo, size, preprocess, resampling)), labels)[0]
+    full = (photo.shape[0], photo.shape[1])
+    mask = np.empty(full, np.uint8)
+    for rows in _strips(full, len(planes)):
+        mask[rows] = bilinear(planes, full, rows).argmax(0)
+    return mask
+
+
 def mask_image(prediction: Prediction, labels: Labels) -> Bytes:
     """H×W: 0 and 255 for two classes, the class index for more."""
     if len(labels.names) > 2:

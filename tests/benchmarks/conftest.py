@@ -12,6 +12,7 @@ import pytest
 
 from lightseg.benchmarks.latency import Protocol
 from lightseg.benchmarks.measure import Row, measure
+from lightseg.benchmarks.process import Child
 from lightseg.benchmarks.subject import Subject
 
 SUBJECT = Subject("sinet-random", "PyTorch eager", (1, 3, 64, 64), None, model="sinet", weights="random")
@@ -33,23 +34,32 @@ QUIET: dict[str, dict[str, Any]] = {
         "wall_ns": 500_000_000,
         "cpu_ns": 499_000_000,
         "involuntary_switches": 0,
+        "load_average": [[0.1], [0.1]],
+        "temperature": [None, None],
+        "stolen_jiffies": 0,
         "audit": {"checked": 12, "worst": 0.0, "distinct": True},
     },
     "repeat": {
-        "samples_ns": [1_000_000] * 30,
-        "cpu_samples_ns": [990_000] * 30,
+        "samples_ns": [1_000_000] * 3,
+        "cpu_samples_ns": [990_000] * 3,
         "device_ns": [],
-        "wall_ns": 31_000_000,
-        "cpu_ns": 31_000_000,
+        "wall_ns": 3_100_000,
+        "cpu_ns": 3_100_000,
         "involuntary_switches": 0,
-        "audit": {"checked": 30, "worst": 0.0, "distinct": True},
+        "audit": {"checked": 3, "worst": 0.0, "distinct": True},
     },
-    "close": {"peak_memory_bytes": 1},
+    "transfer": {"samples_ns": [], "reason": "not applicable: the processor reads the host's own memory"},
+    "image_to_mask": {"samples_ns": [5_000_000] * 9, "photo_sizes": [[512, 512]], "reason": ""},
+    "energy": {"reason": "not available: no counter"},
+    "memory": {"peak_memory_bytes": 70_000_000, "before_model_bytes": 40_000_000},
+    "close": {},
 }
 
 
 class FakeChild:
     """Answers from a table; ``requests`` keeps what it was asked."""
+
+    offers = Child.offers
 
     def __init__(self, answers: dict[str, dict[str, Any]]) -> None:
         self.answers, self.requests = answers, list[dict[str, Any]]()
@@ -57,7 +67,7 @@ class FakeChild:
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         self.requests.append({"do": do, **arguments})
         key = "repeat" if do == "sample" and not arguments.get("rotate", True) else do
-        return self.answers[key]
+        return copy.deepcopy(self.answers[key])
 
     def __enter__(self) -> FakeChild:
         return self
@@ -67,9 +77,8 @@ class FakeChild:
 
 
 @pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+def answers() -> dict[str, dict[str, Any]]:
     """A quiet machine and an honest runtime; a test changes what it is about."""
-    monkeypatch.setattr("lightseg.benchmarks.measure.core_times", lambda: {0: (0, 0)})
     return copy.deepcopy(QUIET)
 
 
@@ -79,7 +88,7 @@ def measured(answers: dict[str, dict[str, Any]]) -> Callable[..., Row]:
 
     def row(protocol: Protocol | None = None, subject: Subject = SUBJECT) -> Row:
         child = FakeChild(answers)
-        return measure(subject, protocol or Protocol(processes=1), [0], None, lambda threads: child)  # type: ignore[arg-type,return-value]
+        return measure(subject, protocol or Protocol(processes=1), [0], None, lambda threads: child)
 
     return row
 

@@ -52,7 +52,7 @@ class FakeRunner:
 
 def opened(runner: FakeRunner, protocol: Protocol, count: int = 6) -> Session:
     session = Session()
-    session.runner, session.protocol = runner, protocol
+    session.runner, session.protocol, session.cores = runner, protocol, [0]
     session.inputs = [np.full((1, 1, 2, 2), i + 1, np.float32) for i in range(count)]
     session.references = [runner(x) for x in session.inputs[: module.REFERENCES]]
     return session
@@ -129,9 +129,9 @@ def test_a_bad_request_is_answered_in_one_line(request_: str) -> None:
 
 def test_serve_answers_line_by_line() -> None:
     out = io.StringIO()
-    serve(io.StringIO('{"do": "close"}\n{"do": "fly"}\n'), out)
+    serve(io.StringIO('{"do": "describe", "cores": [0]}\n{"do": "fly"}\n'), out)
     first, second = (json.loads(line) for line in out.getvalue().splitlines())
-    assert first["peak_memory_bytes"] > 0
+    assert first["environment"]["affinity"] == [0]
     assert "error" in second
 
 
@@ -150,3 +150,5 @@ def test_a_real_row() -> None:
     assert process.sampled["audit"] == {**process.sampled["audit"], "worst": 0.0, "distinct": True}
     assert process.sampled["audit"]["checked"] > 0
     assert process.opened["import_and_load_ns"] > process.opened["load_ns"] > 0
+    assert row.memory["peak_memory_bytes"] >= row.memory["before_model_bytes"] > 0
+    assert process.apart["image_to_mask"]["reason"].startswith("not applicable: what another network's")

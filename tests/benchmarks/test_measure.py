@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from lightseg.benchmarks import measure as module
 from lightseg.benchmarks.latency import Protocol
 from lightseg.benchmarks.measure import Row
+from lightseg.benchmarks.resume import row_from_dict
+from tests.benchmarks.conftest import SUBJECT, FakeChild
 
 Answers = dict[str, dict[str, Any]]
 Measured = Callable[..., Row]
@@ -32,7 +35,8 @@ def test_processes_pool_their_samples_and_keep_their_own(measured: Measured) -> 
     assert load is not None and load.count == 3
     data = json.loads(json.dumps(row.to_dict()))
     assert [len(p["sampled"]["samples_ns"]) for p in data["processes"]] == [400] * 3
-    assert set(data["summary"]) == {"import_and_load", "load", "first", "run", "run_cpu"}
+    assert set(data["summary"]) == {"import_and_load", "load", "first", "run", "run_cpu", "image_to_mask"}
+    assert json.loads(json.dumps(row_from_dict(data).to_dict())) == data
 
 
 @pytest.mark.parametrize(
@@ -68,23 +72,45 @@ def test_noisy(measured: Measured, answers: Answers, request_: str, key: str, va
     assert reason in row.reasons[0]
 
 
-def test_stolen_time_is_noise(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([{0: (0, 5)}, {0: (9, 8)}])
-    monkeypatch.setattr(module, "core_times", lambda: next(times))
+def test_stolen_time_is_noise(measured: Measured, answers: Answers) -> None:
+    answers["sample"]["stolen_jiffies"] = 3
     assert "hypervisor" in measured().reasons[0]
 
 
 def test_a_reused_result_is_noticed(measured: Measured, answers: Answers) -> None:
-    answers["repeat"].update(samples_ns=[500_000] * 30, cpu_samples_ns=[490_000] * 30)
+    answers["repeat"].update(samples_ns=[500_000] * 3, cpu_samples_ns=[490_000] * 3)
     row = measured()
     assert row.verdict == "INVALID"
     assert row.reasons == ["a repeated image takes 50% of the time of changing ones: a result is reused"]
 
 
-def test_a_repeated_image_may_be_faster_by_luck(measured: Measured, answers: Answers) -> None:
-    """One fast run among 30 moves their minimum, not their median."""
-    answers["repeat"]["samples_ns"] = [1_000_000] * 29 + [500_000]
-    assert measured().verdict == "PUBLISHABLE"
+def test_a_wrong_answer_is_invalid_however_fast_it_is(measured: Measured, answers: Answers) -> None:
+    proven = replace(SUBJECT, proof=True)
+    answers["goldens"] = {"wrong": "x.onnx does not repeat its golden output photo: largest error 3", "checked": []}
+    assert measured(subject=SUBJECT).verdict == "PUBLISHABLE"  # carries no goldens: not asked for
+    row = measured(Protocol(processes=2), proven)
+    assert (row.verdict, row.reasons) == ("INVALID", [answers["goldens"]["wrong"]])
+    answers["goldens"] = {"wrong": "", "checked": [{"probe": "photo"}]}
+    assert measured(subject=proven).verdict == "PUBLISHABLE"
+
+
+def test_what_was_not_measured_says_why(measured: Measured) -> None:
+    row = measured()
+    assert set(row.apart) == {"transfer", "energy"}
+    assert row.apart["energy"] == "not available: no counter"
+    assert row.memory["peak_memory_bytes"] == 70_000_000
+    latency = row.latency("image_to_mask")
+    assert latency is not None and latency.count == 9
+
+
+def test_a_device_that_does_less_is_asked_for_less(answers: Answers) -> None:
+    """A page in a browser opens, warms up and samples; nothing else is asked of it."""
+    child = FakeChild(answers)
+    child.offers = ()
+    row = module.measure(replace(SUBJECT, proof=True), Protocol(processes=1), [0], None, lambda threads: child)
+    assert {request["do"] for request in child.requests} == {"open", "warm_up", "sample", "close"}
+    assert set(row.apart) == {"transfer", "image_to_mask", "energy", "memory"}
+    assert row.verdict == "PUBLISHABLE"
 
 
 def test_processes_that_disagree(measured: Measured, answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:

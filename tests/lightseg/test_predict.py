@@ -20,6 +20,7 @@ from lightseg.predict import (
     cutout_image,
     mask_from_logits,
     mask_image,
+    mask_of_photo,
     overlay_image,
     predict_photo,
     prediction_from_logits,
@@ -179,3 +180,11 @@ def test_a_product_that_cannot_be_written(tmp_path: Path) -> None:
     prediction = prediction_from_logits(noise(1)[:1], (6, 8), PORTRAIT)
     with pytest.raises(OutputError, match="--out DIR"):
         write_prediction(prediction, np.zeros((6, 8, 3), np.uint8), "a", tmp_path / "out", PORTRAIT)
+
+
+@pytest.mark.parametrize(("labels", "channels"), [(PORTRAIT, 1), (PORTRAIT, 2), (CITYSCAPES, 20)])
+def test_a_mask_alone_is_the_prediction_s(labels: Labels, channels: int) -> None:
+    photo = read_photo(sample_photo())[:200, :301]
+    logits, preprocess = noise(channels)[:1], MODELS["sinet"].weights[0].preprocess
+    args = (lambda x: logits, photo, (6, 8), preprocess, labels)
+    assert np.array_equal(mask_of_photo(*args), predict_photo(*args).mask)
