@@ -21,6 +21,7 @@ INSIDES = {
     "coreml": "mil:MilInside",
     "ncnn": "ncnn:NcnnInside",
     "openvino": "openvino:OpenVinoInside",
+    "executorch": "executorch:ExecuTorchInside",
 }
 """Module of this folder and class, by target."""
 

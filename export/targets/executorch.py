@@ -37,7 +37,7 @@ def convert(plan: Plan, path: Path) -> None:
 
     with quiet():
         xnn = xnn_graph(plan.graph, plan.file_input_shape, "image", plan.output)
-        data = write_pte(xnn, plan.input_shape, [plan.output_shape])
+        data = write_pte(xnn, [plan.input_shape], [plan.output_shape])
     path.write_bytes(with_notes(data, values=xnn.names))
 
 
@@ -63,16 +63,14 @@ class ExecuTorchRunner(Runner):
     def __init__(self, path: Path, threads: int) -> None:
         if find_spec("torch") is None:
             raise Unsupported(f"{path} runs in ExecuTorch's Python runtime, which needs it: pip install torch")
-        with quiet():
-            import torch
-            from executorch.runtime import Runtime
+        import torch
 
         data = program_of(path)
         self._torch = torch
-        _set_threads(threads)
+        with quiet():
+            _set_threads(threads)
         try:
-            self._program = Runtime.get().load_program(data)
-            self._method = self._program.load_method("forward")._method
+            self._method, self._program = runtime_method(data)
             inputs, outputs = (_shapes(self._method.method_meta(), kind) for kind in ("input", "output"))
         except Exception as error:  # the runtime raises plain RuntimeErrors of several lines
             raise BadInput(
@@ -103,6 +101,15 @@ class ExecuTorchRunner(Runner):
     def fetch(self) -> NDArray[Any]:
         result: NDArray[Any] = self._method.get_outputs()[0].numpy()
         return result
+
+
+def runtime_method(data: bytes) -> tuple[Any, Any]:
+    """The one method of a program, and the program, which must live as long: it holds the weights."""
+    with quiet():
+        from executorch.runtime import Runtime
+
+    program = Runtime.get().load_program(data)
+    return program.load_method("forward")._method, program
 
 
 def program_of(path: Path) -> bytes:

@@ -7,11 +7,16 @@ carries its own proof. Reading them takes no package.
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from math import prod
+from typing import TYPE_CHECKING, Any
 
-from lightseg.export.writers.xnnpack import XnnGraph
+if TYPE_CHECKING:
+    from lightseg.export.writers.xnnpack import XnnGraph
+
+Shapes = Sequence[Sequence[int]]
 
 MAGIC, IDENTIFIER = b"LIGHTSEG", (b"ET12",)
 EXTENDED = b"eh00"
@@ -20,8 +25,8 @@ FLOAT = 6
 """ExecuTorch's number of float32."""
 
 
-def write_pte(xnn: XnnGraph, input_shape: Sequence[int], output_shapes: Sequence[Sequence[int]]) -> bytes:
-    """The program of ``xnn``, whose externals are one input and then the outputs."""
+def write_pte(xnn: XnnGraph, input_shapes: Shapes, output_shapes: Shapes) -> bytes:
+    """The program of ``xnn``, whose externals are the inputs and then the outputs, all of them float32."""
     from executorch.backends.xnnpack.serialization.xnnpack_graph_serialize import serialize_xnnpack_binary
     from executorch.exir import schema as s
     from executorch.exir._serialize._named_data_store import NamedDataStore
@@ -30,7 +35,7 @@ def write_pte(xnn: XnnGraph, input_shape: Sequence[int], output_shapes: Sequence
     store = NamedDataStore()
     for key, data in xnn.constants.items():
         store.add_named_data(key, data, alignment=ALIGNMENT)
-    tensors, size = _tensors([input_shape, *output_shapes])
+    tensors, size = _tensors([*input_shapes, *output_shapes])
     ids = list(range(len(tensors)))
     call = s.Instruction(s.DelegateCall(0, ids))
     where = s.BackendDelegateDataReference(s.DataLocation.INLINE, 0)
@@ -38,8 +43,8 @@ def write_pte(xnn: XnnGraph, input_shape: Sequence[int], output_shapes: Sequence
         name="forward",
         container_meta_type=s.ContainerMetadata("", ""),
         values=[s.EValue(tensor) for tensor in tensors],
-        inputs=ids[:1],
-        outputs=ids[1:],
+        inputs=ids[: len(input_shapes)],
+        outputs=ids[len(input_shapes) :],
         chains=[s.Chain([], [], [call], None)],
         operators=[],
         delegates=[s.BackendDelegate("XnnpackBackend", where, [])],
@@ -87,7 +92,7 @@ def is_whole(program: bytes) -> bool:
     return len(program) >= max(size, base + segments)
 
 
-def _tensors(shapes: Sequence[Sequence[int]]) -> tuple[list[Any], int]:
+def _tensors(shapes: Shapes) -> tuple[list[Any], int]:
     """One after the other in one buffer, and its size."""
     from executorch.exir import schema as s
     from executorch.exir.scalar_type import ScalarType
@@ -97,8 +102,33 @@ def _tensors(shapes: Sequence[Sequence[int]]) -> tuple[list[Any], int]:
         place = s.AllocationDetails(1, offset % LOW, offset // LOW)
         order, dynamic = list(range(len(shape))), s.TensorShapeDynamism.STATIC
         found.append(s.Tensor(ScalarType.FLOAT, 0, list(map(int, shape)), order, False, 0, 0, place, dynamic))
-        count = 4
-        for extent in shape:
-            count *= int(extent)
-        offset += -(-count // ALIGNMENT) * ALIGNMENT
+        offset += -(-4 * prod(map(int, shape)) // ALIGNMENT) * ALIGNMENT
     return found, offset
+
+
+def read_pte(program: bytes) -> XnnGraph:
+    """The delegate's graph in a program that `write_pte` wrote, in the schema's own classes; it has no names."""
+    import tempfile
+    from pathlib import Path
+
+    from executorch.backends.xnnpack.serialization.xnnpack_graph_schema import XNNGraph
+    from executorch.backends.xnnpack.serialization.xnnpack_graph_serialize import XNNHeader, _get_schema_bytes
+    from executorch.exir._serialize._dataclass import _json_to_dataclass
+    from executorch.exir._serialize._flatbuffer import _flatc_decompile
+    from executorch.exir._serialize._program import deserialize_pte_binary
+
+    from lightseg.export.writers.xnnpack import XnnGraph
+
+    file = deserialize_pte_binary(program)
+    payload = bytes(file.program.backend_delegate_data[0].data)
+    header = XNNHeader.from_bytes(payload[: XNNHeader.EXPECTED_LENGTH])
+    with tempfile.TemporaryDirectory() as folder:
+        schema, binary, text = (Path(folder) / f"schema.{ending}" for ending in ("fbs", "bin", "json"))
+        schema.write_bytes(_get_schema_bytes())
+        binary.write_bytes(payload[header.flatbuffer_offset :][: header.flatbuffer_size])
+        _flatc_decompile(folder, str(schema), str(binary), ["--raw-binary"])
+        words = re.sub(r": (-?inf)\b", r': "\1"', text.read_text(encoding="utf-8"))
+        graph = _json_to_dataclass(json.loads(words), XNNGraph)
+    stored = file.named_data
+    constants = {key: bytes(stored.buffers[entry.buffer_index]) for key, entry in stored.pte_data.items()}
+    return XnnGraph(graph, constants)

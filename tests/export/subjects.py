@@ -24,8 +24,8 @@ from lightseg.zoo import MODELS, SegmentationModel, create_model
 
 PAIRS = [(name, target) for name in MODELS for target in TARGETS]
 """Every model with every target, for `pytest.mark.parametrize`."""
-SLOW_WRITERS = {"coreml", "openvino"}
-"""Targets whose converter takes a second for the smallest graph: tests of many graphs are marked slow for them."""
+SLOW_WRITERS = {"coreml", "openvino", "executorch"}
+"""Targets whose converter or import takes seconds: tests of many graphs are marked slow for them."""
 DYNAMIC = [name for name, target in TARGETS.items() if target.dynamic]
 
 

@@ -197,10 +197,10 @@ def _without_torch(target: str, *command: str) -> subprocess.CompletedProcess[st
 
 @pytest.mark.parametrize("target", targets(SLOW_WRITERS))
 def test_a_machine_without_pytorch_repeats_the_proof(target: str, alone: Callable[..., Path]) -> None:
-    """Core ML's reference interpreter is PyTorch: where it stands in for a Mac, one line says so."""
+    """The reference interpreters are PyTorch: where one stands in for a Mac or a GPU, one line says so."""
     path = alone("sinet", target)
     done = _without_torch(target, str(path))
-    if target == "coreml" and sys.platform != "darwin":
+    if target.startswith(("tensorrt", "executorch")) or (target == "coreml" and sys.platform != "darwin"):
         assert done.returncode == 1 and done.stderr.count("\n") == 1 and "pip install torch" in done.stderr
     else:
         assert done.returncode == 0, done.stderr
