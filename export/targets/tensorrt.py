@@ -17,13 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightseg.errors import Unsupported
+from lightseg.export.quantization.scheme import Scheme
 from lightseg.export.runner import Runner, wrong_size
 from lightseg.export.targets.folder import member, read_record, stamp
 from lightseg.export.targets.target import Plan, Target
-from lightseg.export.tensorrt.artifact import NETWORK, read_build, write_build
+from lightseg.export.tensorrt.artifact import NETWORK, Build, read_build, write_build
 from lightseg.export.tensorrt.device import DeviceRunner, fitting, gpu
 from lightseg.export.tensorrt.engines import HERE, capabilities
 from lightseg.export.tensorrt.vendor import vendor
+
+COUNT = "int8_layers"
 
 if TYPE_CHECKING:
     from lightseg.export.rewrites import Rewrite
@@ -39,7 +42,7 @@ def convert(module: str, plan: Plan, path: Path) -> None:
 class InterpretedRunner(Runner):
     """The network as the vendor's parser reads it, executed in PyTorch: silent about engines and GPUs."""
 
-    def __init__(self, module: str, path: Path, threads: int, unproven: str) -> None:
+    def __init__(self, module: str, path: Path, threads: int, build: Build, unproven: str) -> None:
         if find_spec("torch") is None:
             raise Unsupported(
                 f"{path} runs on this machine in the reference interpreter, which computes in PyTorch: "
@@ -61,6 +64,7 @@ class InterpretedRunner(Runner):
             "parser": f"{module} {self._program.network.version}",
             "layers": str(len(self._program.network.steps)),
             "arithmetic": self._program.arithmetic,
+            **int8_layers(build),
             "threads": str(threads),
             "unproven": unproven,
         }
@@ -85,13 +89,22 @@ def load(module: str, path: Path, threads: int) -> Runner:
     """The engine on the GPU at hand where it has one; elsewhere the reference interpreter, which says why."""
     build, found = read_build(path), gpu()
     if found is None:
-        return InterpretedRunner(module, path, threads, "that the engines compute this on a GPU: there is none here")
+        return InterpretedRunner(
+            module, path, threads, build, "that the engines compute this on a GPU: there is none here"
+        )
     engine = fitting(build.engines, found[1], list(capabilities(vendor(module))))
     if engine is None:
         has = ", ".join(e.capability for e in build.engines) or "none"
         why = f"that the engines ({has}) compute this on a GPU: none is for {found[0]} (compute capability {found[1]})"
-        return InterpretedRunner(module, path, threads, why)
-    return DeviceRunner(module, path, engine)
+        return InterpretedRunner(module, path, threads, build, why)
+    runner = DeviceRunner(module, path, engine)
+    runner.details |= int8_layers(build)
+    return runner
+
+
+def int8_layers(build: Build) -> dict[str, str]:
+    """For a runner's details: the convolutions in eight bits, as the compiler lists them."""
+    return {COUNT: str(build.int8_layers)} if build.quantised else {}
 
 
 def facts(path: Path) -> dict[str, Any]:
@@ -116,7 +129,7 @@ def target(module: str, extra: str, compiled_for: tuple[str, ...]) -> Target:
         name=module,
         suffix=f".{module}",
         extra=extra,
-        precisions=("fp32", "fp16"),
+        precisions=("fp32", "fp16", "int8"),
         dynamic=False,
         layout="NCHW",
         rewrites=rewrites,
@@ -127,6 +140,7 @@ def target(module: str, extra: str, compiled_for: tuple[str, ...]) -> Target:
         stamp=stamp,
         read_record=read_record,
         folder=True,
+        int8=Scheme(symmetric=True),
         facts=facts,
         capabilities=compiled_for,
     )

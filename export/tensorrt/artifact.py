@@ -13,6 +13,7 @@ from typing import Any
 from lightseg.errors import BadInput
 from lightseg.export.targets.folder import member
 from lightseg.export.tensorrt.engines import Engine, compile_engine
+from lightseg.export.tensorrt.listing import quantised
 from lightseg.export.tensorrt.network import read_network
 
 NETWORK, BUILD = "network.onnx", "build.json"
@@ -26,11 +27,18 @@ class Build:
     """Module and version that read the network."""
     layers: dict[str, int]
     """Layers of the network as parsed, by kind."""
+    quantised: int
+    """Convolutions of the network that are int8."""
     engines: tuple[Engine, ...]
+
+    @property
+    def int8_layers(self) -> int:
+        """Convolutions that are int8 in the network and in every engine."""
+        return min([self.quantised, *(int(engine.listing["int8 convolutions"]) for engine in self.engines)])
 
     def to_dict(self) -> dict[str, Any]:
         engines = [engine.to_dict() for engine in self.engines]
-        return {"parser": self.parser, "layers": self.layers, "engines": engines}
+        return {"parser": self.parser, "layers": self.layers, "quantised": self.quantised, "engines": engines}
 
 
 def write_build(module: str, data: bytes, capabilities: Sequence[str], folder: Path) -> None:
@@ -44,7 +52,8 @@ def write_build(module: str, data: bytes, capabilities: Sequence[str], folder: P
         (folder / engine.file).write_bytes(content)
         engines.append(engine)
     kinds = Counter(step.kind for step in network.steps)
-    build = Build(f"{module} {network.version}", dict(sorted(kinds.items())), tuple(engines))
+    layers = dict(sorted(kinds.items()))
+    build = Build(f"{module} {network.version}", layers, len(quantised(network)), tuple(engines))
     (folder / BUILD).write_text(json.dumps(build.to_dict(), indent=1) + "\n", encoding="utf-8")
 
 
@@ -54,7 +63,7 @@ def read_build(folder: Path) -> Build:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         engines = tuple(Engine(**engine) for engine in data["engines"])
-        build = Build(data["parser"], data["layers"], engines)
+        build = Build(data["parser"], data["layers"], data["quantised"], engines)
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{path} is damaged ({type(error).__name__}: {error}); export it again") from error
     for engine in build.engines:

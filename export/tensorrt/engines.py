@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lightseg.errors import BadInput, Unsupported
-from lightseg.export.tensorrt.listing import check_precision, rows_in, summary
+from lightseg.export.tensorrt.listing import check_precision, quantised, rows_in, summary
 from lightseg.export.tensorrt.network import walk
 from lightseg.export.tensorrt.vendor import Parsed, parse
 
@@ -56,6 +56,12 @@ def compile_engine(module: str, data: bytes, capability: str, what: str) -> tupl
     content = bytes(plan)
     rows = rows_in(text for _, text in parsed.said.lines)
     check_precision(rows, network, f"{what} for {capability}")
+    listing = summary(rows, network)
+    if listing["int8 convolutions"] < len(quantised(network)):
+        raise Unsupported(
+            f"{_who(parsed)} computes {listing['int8 convolutions']} of {len(quantised(network))} int8 convolutions of "
+            f"{what} in eight bits for {capability}: it would be int8 in name only; leave that capability"
+        )
     engine = Engine(
         capability=capability,
         file=file_name(capability, network.version),
@@ -64,7 +70,7 @@ def compile_engine(module: str, data: bytes, capability: str, what: str) -> tupl
         sha256=hashlib.sha256(content).hexdigest(),
         seconds=round(seconds, 2),
         tf32=config.get_flag(parsed.trt.BuilderFlag.TF32),
-        listing=summary(rows),
+        listing=listing,
     )
     return content, engine
 

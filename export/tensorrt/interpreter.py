@@ -54,7 +54,7 @@ class Program:
         """Per step the values nobody reads afterwards: at full size they would fill gigabytes."""
         read, done = {self.network.output.name}, []
         for step in reversed(self.network.steps):
-            names = {*step.inputs, *(value.name for value in step.outputs)}
+            names = {*filter(None, step.inputs), *(value.name for value in step.outputs)}
             done.append(names - read)
             read |= names
         return done[::-1]
@@ -63,7 +63,7 @@ class Program:
         self, step: Step, values: Mapping[str, Tensor], dtype: torch.dtype = torch.float32, rounding: bool = True
     ) -> dict[str, Tensor]:
         """One layer's results by name; errors and arithmetic as in `run`."""
-        call = Call(step, tuple(values[name] for name in step.inputs), dtype)
+        call = Call(step, tuple(values[name] for name in step.inputs if name), dtype)
         try:
             found = LAYERS[step.kind](call)
         except (RuntimeError, IndexError, ValueError) as error:  # what does not fit together
@@ -87,9 +87,8 @@ def read_program(module: str, path: Path, data: bytes) -> Program:
     program = Program(path, read_network(module, data, str(path)))
     known = {program.network.input.name}
     for step in program.network.steps:
-        if not known.issuperset(step.inputs):
-            missing = sorted(set(step.inputs) - known)[0]
-            raise BadInput(f"{path}: {step.what} uses {missing} before it exists; export it again")
+        if missing := sorted({*step.inputs} - known - {""}):
+            raise BadInput(f"{path}: {step.what} uses {missing[0]} before it exists; export it again")
         known |= {value.name for value in step.outputs}
     if program.network.output.name not in known:
         raise BadInput(f"{path}: the output {program.network.output.name} is never computed; export it again")

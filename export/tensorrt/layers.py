@@ -206,12 +206,16 @@ def _gather(c: Call) -> Tensor:
 
 
 def _slice(c: Call) -> Tensor:
+    """Start, size and stride of every axis, or of those named; each is an attribute or, given as a value, that."""
     c.need("mode", "STRICT_BOUNDS")
-    if len(c.x) > 1:
-        raise c.refuse("a slice at a computed place")
+    given = dict(zip(("start", "shape", "stride", "fill", "axes"), c.step.inputs[1:]))
+    values = dict(zip(c.step.inputs, c.x))
+    start, size, stride, axes = (
+        values[given[name]].tolist() if given.get(name) else c[name] for name in ("start", "shape", "stride", "axes")
+    )
     y = c.x[0]
-    for axis, (start, size, stride) in enumerate(zip(c["start"], c["shape"], c["stride"])):
-        y = y.index_select(axis, start + stride * torch.arange(size))
+    for axis, first, count, step in zip(axes or range(y.dim()), start, size, stride, strict=True):
+        y = y.index_select(axis, first + step * torch.arange(count))
     return y
 
 

@@ -96,13 +96,24 @@ def _asked(network: Walked) -> dict[str, set[str]]:
     asked: dict[str, set[str]] = {}
     for step in network.steps:
         elements |= {value.name: value.element for value in step.outputs}
-        types = {elements[name] for name in (*step.inputs, *(value.name for value in step.outputs))}
+        types = {elements[name] for name in (*filter(None, step.inputs), *(value.name for value in step.outputs))}
         asked.setdefault(step.origin, set()).update(TYPES[t] for t in types if t in TYPES)
     return asked
 
 
-def summary(rows: list[Row]) -> dict[str, Any]:
-    """What the sidecar keeps: how many rows compute, how many layers of the network they fuse, in what types."""
+def quantised(network: Walked) -> list[str]:
+    """The ONNX nodes of the convolutions whose map and weights are dequantised right before them."""
+    grids = {value.name for step in network.steps if step.kind == "DEQUANTIZE" for value in step.outputs}
+    convs = [step for step in network.steps if step.kind in ("CONVOLUTION", "DECONVOLUTION")]
+    return [step.origin for step in convs if len(step.inputs) > 1 and grids.issuperset(step.inputs[:2])]
+
+
+def summary(rows: list[Row], network: Walked) -> dict[str, Any]:
+    """What the sidecar keeps: how many rows compute, how many layers of the network they fuse, in what types.
+
+    ``int8 convolutions`` are those that read a map and weights of int8 in one row.
+    """
+    eight = {origin for row in rows if row.reads.count("Int8") > 1 for origin in row.origins}
     working = [row for row in rows if row.kind not in ORDER]
     return {
         "layers": len(working),
@@ -110,6 +121,7 @@ def summary(rows: list[Row]) -> dict[str, Any]:
         "network layers": len({origin for row in working for origin in row.origins}),
         "kinds": dict(sorted(Counter(row.kind for row in working).items())),
         "types": dict(sorted(Counter(_said(row) for row in working).items())),
+        "int8 convolutions": sum(origin in eight for origin in quantised(network)),
     }
 
 

@@ -7,7 +7,6 @@ its kind, whose ``type`` then means another thing. This is read once, here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,9 +24,6 @@ CLASSES = {
     "MATRIX_MULTIPLY": "MatrixMultiply",
 }  # fmt: skip
 """Where the class is not named after the kind as usual."""
-WORDS = ("type", "op", "op0", "op1", "mode", "resize_mode", "coordinate_transformation", "selector_for_single_pixel",
-         "nearest_rounding", "padding_mode", "to_type")  # fmt: skip
-"""Attributes that are members of an enumeration."""
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "CONVOLUTION": ("kernel", "bias", "num_output_maps", "num_groups", "kernel_size_nd", "stride_nd", "dilation_nd",
                     "pre_padding", "post_padding", "padding_mode"),
@@ -49,7 +45,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "REDUCE": ("op", "axes", "keep_dims"),
     "TOPK": ("op", "axes", "k"),
     "GATHER": ("mode", "axis", "num_elementwise_dims"),
-    "SLICE": ("start", "shape", "stride", "mode"),
+    "SLICE": ("start", "shape", "stride", "axes", "mode"),
     "SQUEEZE": (),
     "UNSQUEEZE": (),
     "IDENTITY": (),
@@ -76,6 +72,7 @@ class Step:
     kind: str
     name: str
     inputs: tuple[str, ...]
+    """Names of values; empty where an input before the last is left out."""
     outputs: tuple[Value, ...]
     attributes: dict[str, Any] = field(default_factory=dict, repr=False)
     origin: str = ""
@@ -125,32 +122,19 @@ def _step(trt: Any, layer: Any, what: str) -> Step:
     inputs = [layer.get_input(i) for i in range(layer.num_inputs)]
     outputs = tuple(_value(layer.get_output(i)) for i in range(layer.num_outputs))
     layer.__class__ = getattr(trt, f"I{CLASSES.get(kind, kind.title().replace('_', ''))}Layer")
-    attributes = {attribute: _plain(attribute, layer) for attribute in ATTRIBUTES[kind]}
-    return Step(
-        kind, name, tuple(t.name for t in inputs if t is not None), outputs, attributes, origin[1] if origin else name
-    )
+    attributes = {attribute: _plain(getattr(layer, attribute)) for attribute in ATTRIBUTES[kind]}
+    names = tuple("" if tensor is None else tensor.name for tensor in inputs)
+    return Step(kind, name, names, outputs, attributes, origin[1] if origin else name)
 
 
 def _value(tensor: Any) -> Value:
     return Value(tensor.name, tensor.dtype.name, tuple(int(d) for d in tensor.shape))
 
 
-def _plain(name: str, layer: Any) -> Any:
-    """An attribute as a number, a word, a tuple or an array of its own."""
-    value = getattr(layer, name)
-    if name in WORDS:
+def _plain(value: Any) -> Any:
+    """An attribute as a number, a word, a tuple, an array of its own or nothing."""
+    if isinstance(value, np.ndarray):
+        return np.array(value)
+    if hasattr(type(value), "__members__"):
         return value.name
-    if name in SEQUENCES:
-        return SEQUENCES[name](value)
-    return np.array(value) if isinstance(value, np.ndarray) else value
-
-
-def _dims(value: Any) -> Shape | None:
-    return None if value is None else tuple(int(v) for v in value)
-
-
-SEQUENCES: dict[str, Callable[[Any], Any]] = dict.fromkeys(
-    ("kernel_size_nd", "stride_nd", "dilation_nd", "pre_padding", "post_padding", "first_transpose", "reshape_dims",
-     "second_transpose", "window_size_nd", "start", "shape", "stride"),
-    _dims,
-) | {"scales": lambda value: tuple(float(v) for v in value)}  # fmt: skip
+    return value if value is None or isinstance(value, bool | int | float) else tuple(value)

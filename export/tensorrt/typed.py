@@ -19,7 +19,7 @@ def typed(data: bytes, precision: str) -> bytes:
     """The same network with every value in the type ``precision`` asks for, between its own input and output types.
 
     For fp16 the normalisation of an image stays float32, because its factors (near 6e-5) lose digits in float16. What
-    is quantised says so by itself in its graph, so int8 changes nothing here.
+    is quantised says so by itself in its graph, between QuantizeLinear and DequantizeLinear.
 
     Errors: `Unsupported` where a constant is beyond float16's range.
     """
@@ -27,6 +27,7 @@ def typed(data: bytes, precision: str) -> bytes:
 
     model = onnx.load_from_string(data)
     _cast_images_first(model.graph)
+    _float_biases(model.graph)
     if precision == "fp16":
         _in_halves(model.graph)
     onnx.checker.check_model(model, full_check=True)
@@ -49,6 +50,23 @@ def _cast_images_first(graph: Any) -> None:
     second = helper.make_node("Transpose", [wide], [cast.output[0]], name=cast.name, perm=order)
     turned.CopyFrom(first)
     cast.CopyFrom(second)
+
+
+def _float_biases(graph: Any) -> None:
+    """TensorRT takes biases as floats and rounds them itself: int32 ones become the numbers they stand for."""
+    from onnx import TensorProto, numpy_helper
+
+    constants = {c.name: c for c in graph.initializer}
+    for node in list(graph.node):
+        stored = constants.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        if stored is not None and stored.data_type == TensorProto.INT32:
+            integers, scale = (numpy_helper.to_array(constants[name]) for name in node.input[:2])
+            values = (integers.astype(np.float64) * scale).astype(np.float32)
+            graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
+            graph.node.remove(node)
+    read = {name for node in graph.node for name in node.input}
+    for unread in [c for c in graph.initializer if c.name not in read]:
+        graph.initializer.remove(unread)
 
 
 def _in_halves(graph: Any) -> None:

@@ -15,7 +15,7 @@ from lightseg.errors import BadInput, Unsupported
 NOISE = ("Thread context has not been set", "cudaError 35", "is unsupported in TensorRT-RTX", "CUDA lazy loading")
 """Parts of messages that say only that there is no driver, or nothing at all."""
 SOURCE = re.compile(r"\s*\(?In \w+ at /?[\w./-]+:\d+\)?|\s*In \w+ at [\w./-]+:\d+|ModelImporter\.cpp:\d+:?")
-REASON = re.compile(r"^.*?Error Code \d+: [^(]*\((?:Parameter check failed, condition: \S+ )?(.+?)\)?$")
+REASON = re.compile(r"^.*?Error Code \d+: [^(]*\((?:Parameter check failed, condition: [^.]*\. )?(.+?)\)?$")
 """What stands in the brackets behind a number nobody knows by heart."""
 ERRORS = ("INTERNAL_ERROR", "ERROR")
 

@@ -24,7 +24,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         require(target)
         key = (name, target, *sorted(options.items()))
         if key not in made:
-            request = Request(input_size=small_size(name), **options)
+            engines: dict[str, Any] = {"capabilities": ()}  # compiling takes a second, and no test here runs them
+            request = Request(input_size=small_size(name), **engines | options)
             made[key] = export(lively(name), target, folder, request, reference(name))
         return made[key]
 

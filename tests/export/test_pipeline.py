@@ -38,9 +38,9 @@ def again(exported: Exported, tmp_path: Path) -> Callable[..., Artifact]:
     """Export the small SINet to where a good artifact of it lies already."""
 
     def run(target: str, **options: Any) -> Artifact:
-        return export(
-            lively("sinet"), target, tmp_path, Request(input_size=small_size("sinet"), **options), reference("sinet")
-        )
+        require(target)
+        request = Request(input_size=small_size("sinet"), capabilities=(), **options)
+        return export(lively("sinet"), target, tmp_path, request, reference("sinet"))
 
     return run
 
