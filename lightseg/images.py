@@ -1,18 +1,23 @@
-"""Photographs in and PNGs out: the pixels before the network and after it. NumPy and Pillow only."""
+"""Photographs in and PNGs out: the pixels before the network and after it. NumPy and Pillow only.
+
+Pillow is imported where files are read, written or resized, so that the rest runs on a device without it.
+"""
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lightseg.errors import BadInput
 from lightseg.files import atomic_path
 from lightseg.spec import Preprocess
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Photo = NDArray[np.uint8]
 """H×W×3, RGB."""
@@ -36,6 +41,8 @@ def read_photo(path: Path) -> Photo:
     Errors: `BadInput` for a file that is missing, no picture, damaged, or larger than Pillow's limit against
     decompression bombs (179 million pixels).
     """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # 108-megapixel phones exist
@@ -54,6 +61,8 @@ def read_photo(path: Path) -> Photo:
 
 
 def _rgb(image: Image.Image) -> Photo:
+    from PIL import Image
+
     if image.mode.startswith("I;16") or image.mode == "I":
         return _grey16(image)
     if image.mode == "F":
@@ -75,6 +84,8 @@ def _grey16(image: Image.Image) -> Photo:
 
 def resize(photo: Photo, size: Size) -> Photo:
     """Bilinear with the filter widened when shrinking (no aliasing); the aspect ratio is not kept."""
+    from PIL import Image
+
     return np.asarray(Image.fromarray(photo).resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
@@ -122,6 +133,8 @@ def normalise(pixels: NDArray[np.float32], preprocess: Preprocess) -> NDArray[np
 
 def write_png(path: Path, pixels: NDArray[np.uint8]) -> Path:
     """Write H×W (grey or class index), H×W×3 (RGB) or H×W×4 (RGBA) atomically. Errors: `OutputError`."""
+    from PIL import Image
+
     with atomic_path(path) as temporary:
         Image.fromarray(pixels).save(temporary, format="PNG")
     return path
