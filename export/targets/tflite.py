@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 
 from lightseg.errors import BadInput
 from lightseg.export.artifact import METADATA_NAME
+from lightseg.export.quantization.scheme import Scheme
 from lightseg.export.runner import Runner, wrong_size
 from lightseg.export.targets.target import Plan, Target
 
 if TYPE_CHECKING:
     from lightseg.export.rewrites import Rewrite
+
+CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
 
 def convert(plan: Plan, path: Path) -> None:
@@ -38,21 +41,32 @@ class LiteRtRunner(Runner):
             raise BadInput(f"{path} does not load in LiteRT: {str(error).splitlines()[0]}") from error
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
-        delegated = [op for op in self._interpreter._get_ops_details() if op["op_name"] == "DELEGATE"]
+        delegated = [op for op in self._operations() if op["op_name"] == "DELEGATE"]
         self.name = "litert"
         self.details = {
             "runtime": "ai-edge-litert",
             "version": ai_edge_litert.__version__,
             "delegate": "XNNPACK" if delegated else "none",
             "partitions": str(len(delegated)),
-            "weights": "float16" if self._holds_halves() else "float32",
-            "arithmetic": "float32",
+            **self._numbers(),
             "threads": str(threads),
         }
 
-    def _holds_halves(self) -> bool:
-        """Whether weights are stored as float16; XNNPACK makes float32 of them once, before the first image."""
-        return any(tensor["dtype"] is np.float16 for tensor in self._interpreter.get_tensor_details())
+    def _numbers(self) -> dict[str, str]:
+        """What weights are stored as and what is computed in. XNNPACK makes float32 of float16 weights once, before
+        the first image; of int8 tensors no kernel makes anything else."""
+        kinds = {tensor["index"]: tensor["dtype"] for tensor in self._interpreter.get_tensor_details()}
+        if not any(kind is np.int8 for kind in kinds.values()):
+            halves = any(kind is np.float16 for kind in kinds.values())
+            return {"weights": "float16" if halves else "float32", "arithmetic": "float32"}
+        read = [kinds[op["inputs"][0]] for op in self._operations() if op["op_name"] in CONVOLUTIONS]
+        int8 = sum(kind is np.int8 for kind in read)
+        named = "int8" if int8 == len(read) else "int8 and float32"
+        return {"weights": named, "arithmetic": named, "int8_layers": str(int8)}
+
+    def _operations(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._interpreter._get_ops_details()
+        return found
 
     def feed(self, x: NDArray[Any]) -> None:
         native = np.ascontiguousarray(x.transpose(0, 2, 3, 1), self._input["dtype"])

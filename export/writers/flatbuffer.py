@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-DTYPES = {"float32": "FLOAT32", "float16": "FLOAT16", "int32": "INT32", "uint8": "UINT8", "bool": "BOOL"}
+DTYPES = {
+    "float32": "FLOAT32", "float16": "FLOAT16", "int32": "INT32", "uint8": "UINT8", "int8": "INT8", "bool": "BOOL",
+}  # fmt: skip
 
 
 class FlatModel:
@@ -44,6 +46,20 @@ class FlatModel:
         if key not in self._constants:
             self._constants[key] = self.tensor(name, array.shape, dtype, key[0])
         return self._constants[key]
+
+    def integers(self, name: str, values: NDArray[Any], dtype: str) -> int:
+        """A constant that is stored for itself, because what its numbers are worth is its own."""
+        array = np.ascontiguousarray(values, dtype=dtype)
+        return self.tensor(name, array.shape, dtype, array.tobytes())
+
+    def quantise(self, tensor: int, scale: Any, zero_point: int = 0, axis: int = 0) -> int:
+        """Say what the integers of ``tensor`` are worth: one ``scale``, or one for each index along ``axis``."""
+        worth = self.schema.QuantizationParametersT()
+        worth.scale = np.atleast_1d(np.asarray(scale, np.float32))
+        worth.zeroPoint = np.full(worth.scale.shape, zero_point, np.int64)
+        worth.quantizedDimension = axis
+        self.graph.tensors[tensor].quantization = worth
+        return tensor
 
     def operator(self, kind: str, inputs: Sequence[int], output: int, version: int = 1, **options: Any) -> int:
         """Append one operator, for instance ``operator("ADD", [a, b], out)``; options are the schema's fields."""

@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from lightseg.export.graph import ops
+from lightseg.export.graph.edit import op_of
+from lightseg.export.graph.quantised import FakeQuantise, QuantisedConv
 from lightseg.export.graph.shapes import Shape, shapes
 from lightseg.export.writers.flatbuffer import FlatModel
 from lightseg.export.writers.half import as_half
+from lightseg.export.writers.tflite_convolutions import VALID, conv, deconv, fake_quantise, quantised_conv
 
-SAME, VALID = 0, 1
+Inputs = list[int]
 
 
 def write_tflite(
@@ -23,10 +26,11 @@ def write_tflite(
     """The bytes of a model. ``input_shape`` is N×3×H×W, or N×H×W×3 where the graph takes images.
 
     With ``half``, weights are stored as float16, each with the DEQUANTIZE in front of the float operation that reads
-    it: delegates take the pair as one, and compute in float16 or float32 as they are told.
-    Errors: `Unsupported` when a weight does not fit float16.
+    it: delegates take the pair as one, and compute in float16 or float32 as they are told. Values of a `FakeQuantise`
+    are int8 for the convolutions that read them, and come from a DEQUANTIZE for all other operations.
+    Errors: `Unsupported` when a weight does not fit float16, and for grids that int8 tensors do not have.
     """
-    return _Writer(graph, input_shape, half).write(input_name, output_name)
+    return Writer(graph, input_shape, half).write(input_name, output_name)
 
 
 def _nhwc(shape: Shape) -> Shape:
@@ -37,7 +41,7 @@ def _array(tensor: Tensor) -> NDArray[Any]:
     return tensor.detach().cpu().numpy()
 
 
-class _Writer:
+class Writer:
     def __init__(self, graph: fx.GraphModule, input_shape: Shape, half: bool) -> None:
         self.graph, self.half = graph, half
         self.takes_images = any(isinstance(m, ops.FromImage) for m in graph.children())
@@ -46,6 +50,7 @@ class _Writer:
         self.flat = FlatModel()
         self.values: dict[fx.Node, int] = {}
         self._widened: dict[int, int] = {}
+        self._floats: dict[fx.Node, int] = {}
 
     def write(self, input_name: str, output_name: str) -> bytes:
         image = result = -1
@@ -54,11 +59,12 @@ class _Writer:
                 image = self._input(input_name)
                 self.values[node] = image
             elif node.op == "output":
-                result = self.values[node.args[0]]
+                result = self.value(node.args[0])
                 self.flat.graph.tensors[result].name = output_name.encode()
             else:
-                op = self.graph.get_submodule(str(node.target))
-                inputs = [self.values[a] for a in node.args]
+                op = self.op(node)
+                read = self.values.__getitem__ if isinstance(op, QuantisedConv) else self.value
+                inputs = [read(source) for source in node.args]
                 self.values[node] = WRITERS[type(op)](self, node, op, inputs)
         return self.flat.finish({input_name: image}, {output_name: result})
 
@@ -66,6 +72,17 @@ class _Writer:
         if self.takes_images:
             return self.flat.tensor(name, self.input_shape, "uint8")
         return self.flat.tensor(name, _nhwc(self.input_shape))
+
+    def op(self, node: fx.Node) -> nn.Module | None:
+        return op_of(self.graph, node)
+
+    def value(self, node: fx.Node) -> int:
+        """The tensor that holds ``node``'s value, in float where it is one of real numbers."""
+        if not isinstance(self.op(node), FakeQuantise):
+            return self.values[node]
+        if node not in self._floats:
+            self._floats[node] = self.flat.operator("DEQUANTIZE", [self.values[node]], self.out(node, "_float"), 2)
+        return self._floats[node]
 
     def out(self, node: fx.Node, suffix: str = "", dtype: str = "float32", shape: Shape | None = None) -> int:
         """The NHWC tensor that holds ``node``'s value, or an intermediate one on the way to it."""
@@ -87,62 +104,7 @@ class _Writer:
         return self.shapes[source]
 
 
-Inputs = list[int]
-
-
-def _conv(w: _Writer, node: fx.Node, op: ops.Conv, inputs: Inputs) -> int:
-    x, padding = _padded(w, node, op, inputs[0])
-    strides: dict[str, Any] = {"padding": padding, "strideH": op.stride[0], "strideW": op.stride[1]}
-    dilations = {"dilationHFactor": op.dilation[0], "dilationWFactor": op.dilation[1]}
-    weight = _array(op.weight)
-    out_channels, _, kh, kw = weight.shape
-    bias = w.weights(node.name + "_bias", np.zeros(out_channels) if op.bias is None else _array(op.bias))
-    if op.is_depthwise:
-        kernel = w.weights(node.name + "_weight", weight.transpose(1, 2, 3, 0).reshape(1, kh, kw, out_channels))
-        multiplier = {"depthMultiplier": out_channels // op.groups}
-        version = 1 if op.dilation == (1, 1) else 2
-        inputs = [x, kernel, bias]
-        return w.flat.operator("DEPTHWISE_CONV_2D", inputs, w.out(node), version, **strides, **dilations, **multiplier)
-    kernel = w.weights(node.name + "_weight", weight.transpose(0, 2, 3, 1))
-    version = 1 if op.groups == 1 else 6
-    return w.flat.operator("CONV_2D", [x, kernel, bias], w.out(node), version, **strides, **dilations)
-
-
-def _padded(w: _Writer, node: fx.Node, op: ops.Conv, x: int) -> tuple[int, int]:
-    """The input and padding mode; PyTorch's padding is TFLite's SAME only where both sides agree."""
-    size, out = w.shape_in(node)[2:], w.shapes[node][2:]
-    ours, same = [], []
-    for i in range(2):
-        kernel, stride, dilation, before = op.weight.shape[2 + i], op.stride[i], op.dilation[i], op.padding[i]
-        reach = (out[i] - 1) * stride + (kernel - 1) * dilation + 1
-        ours.append((before, max(reach - size[i] - before, 0)))
-        total = max(reach - size[i], 0) if out[i] == -(-size[i] // stride) else -1
-        same.append((total // 2, total - total // 2))
-    if ours == same:
-        return x, SAME
-    if not any(map(any, ours)):
-        return x, VALID
-    n, c, height, width = w.shape_in(node)
-    shape = (n, height + sum(ours[0]), width + sum(ours[1]), c)
-    pads = w.flat.constant("paddings", [(0, 0), *ours, (0, 0)], "int32")
-    return w.flat.operator("PAD", [x, pads], w.out(node, "_pad", shape=shape)), VALID
-
-
-def _deconv(w: _Writer, node: fx.Node, op: ops.Deconv, inputs: Inputs) -> int:
-    """The 1-D bias is given even where it is zero: without it the runtime's delegate splits the graph."""
-    weight = _array(op.weight)
-    bias = np.zeros(weight.shape[1]) if op.bias is None else _array(op.bias)
-    args = [
-        w.flat.constant("shape", _nhwc(w.shapes[node]), "int32"),
-        w.weights(node.name + "_weight", weight.transpose(1, 2, 3, 0)),
-        inputs[0],
-        w.weights(node.name + "_bias", bias),
-    ]
-    kh, kw = weight.shape[2:]
-    return w.flat.operator("TRANSPOSE_CONV", args, w.out(node), 3, padding=VALID, strideH=kh, strideW=kw)
-
-
-def _affine(w: _Writer, node: fx.Node, op: ops.Affine, inputs: Inputs) -> int:
+def _affine(w: Writer, node: fx.Node, op: ops.Affine, inputs: Inputs) -> int:
     scale, shift = (_per_channel(_array(v)) for v in (op.scale, op.shift))
     scaled = inputs[0]
     if (scale != 1).any():
@@ -158,51 +120,51 @@ def _per_channel(values: NDArray[Any]) -> NDArray[Any]:
     return values[:1] if (values == values[0]).all() else values.reshape(1, 1, 1, -1)
 
 
-def _prelu(w: _Writer, node: fx.Node, op: ops.PReLU, inputs: Inputs) -> int:
+def _prelu(w: Writer, node: fx.Node, op: ops.PReLU, inputs: Inputs) -> int:
     slope = w.weights(node.name + "_slope", _array(op.slope).reshape(1, 1, -1))
     return w.flat.operator("PRELU", [inputs[0], slope], w.out(node))
 
 
-def _upsample(w: _Writer, node: fx.Node, op: ops.Upsample, inputs: Inputs) -> int:
+def _upsample(w: Writer, node: fx.Node, op: ops.Upsample, inputs: Inputs) -> int:
     size = w.flat.constant("size", w.shapes[node][2:], "int32")
     options = {"alignCorners": op.align_corners, "halfPixelCenters": not op.align_corners}
     return w.flat.operator("RESIZE_BILINEAR", [inputs[0], size], w.out(node), 3, **options)
 
 
-def _avg_pool(w: _Writer, node: fx.Node, op: ops.AvgPool, inputs: Inputs) -> int:
+def _avg_pool(w: Writer, node: fx.Node, op: ops.AvgPool, inputs: Inputs) -> int:
     k = op.factor
     window = {"padding": VALID, "filterHeight": k, "filterWidth": k, "strideH": k, "strideW": k}
     return w.flat.operator("AVERAGE_POOL_2D", inputs, w.out(node), **window)
 
 
-def _mean(w: _Writer, node: fx.Node, op: ops.GlobalMean, inputs: Inputs) -> int:
+def _mean(w: Writer, node: fx.Node, op: ops.GlobalMean, inputs: Inputs) -> int:
     axes = w.flat.constant("spatial_axes", [1, 2], "int32")
     return w.flat.operator("MEAN", [inputs[0], axes], w.out(node), keepDims=True)
 
 
-def _max_channel(w: _Writer, node: fx.Node, op: ops.MaxChannel, inputs: Inputs) -> int:
+def _max_channel(w: Writer, node: fx.Node, op: ops.MaxChannel, inputs: Inputs) -> int:
     axis = w.flat.constant("channel_axes", [3], "int32")
     return w.flat.operator("REDUCE_MAX", [inputs[0], axis], w.out(node), keepDims=True)
 
 
-def _permute(w: _Writer, node: fx.Node, op: ops.Permute, inputs: Inputs) -> int:
+def _permute(w: Writer, node: fx.Node, op: ops.Permute, inputs: Inputs) -> int:
     index = w.flat.constant(node.name + "_index", _array(op.index), "int32")
     return w.flat.operator("GATHER", [inputs[0], index], w.out(node), axis=3)
 
 
-def _negatives(w: _Writer, node: fx.Node, op: ops.Negatives, inputs: Inputs) -> int:
+def _negatives(w: Writer, node: fx.Node, op: ops.Negatives, inputs: Inputs) -> int:
     return w.flat.operator("MINIMUM", [inputs[0], w.flat.constant("zero", [0.0])], w.out(node))
 
 
-def _depth_to_space(w: _Writer, node: fx.Node, op: ops.DepthToSpace, inputs: Inputs) -> int:
+def _depth_to_space(w: Writer, node: fx.Node, op: ops.DepthToSpace, inputs: Inputs) -> int:
     return w.flat.operator("DEPTH_TO_SPACE", inputs, w.out(node), blockSize=op.block)
 
 
-def _first_channels(w: _Writer, node: fx.Node, op: ops.FirstChannels, inputs: Inputs) -> int:
+def _first_channels(w: Writer, node: fx.Node, op: ops.FirstChannels, inputs: Inputs) -> int:
     return _slice(w, node, "", inputs[0], (0, 0, 0, 0), _nhwc(w.shapes[node]))
 
 
-def _arg_max(w: _Writer, node: fx.Node, op: ops.ArgMax, inputs: Inputs) -> int:
+def _arg_max(w: Writer, node: fx.Node, op: ops.ArgMax, inputs: Inputs) -> int:
     shape = _nhwc(w.shapes[node])
     index = w.out(node, "_index", "int32", shape[:3])
     w.flat.operator(
@@ -217,23 +179,23 @@ def _arg_max(w: _Writer, node: fx.Node, op: ops.ArgMax, inputs: Inputs) -> int:
     )
 
 
-def _positive(w: _Writer, node: fx.Node, op: ops.Positive, inputs: Inputs) -> int:
+def _positive(w: Writer, node: fx.Node, op: ops.Positive, inputs: Inputs) -> int:
     zero = w.flat.constant("zero", [0.0])
     above = w.flat.operator("GREATER", [inputs[0], zero], w.out(node, "_above", "bool"))
     return w.flat.operator("CAST", [above], w.out(node, "", "uint8"))
 
 
-def _reshape(w: _Writer, node: fx.Node, op: nn.Module, inputs: Inputs) -> int:
+def _reshape(w: Writer, node: fx.Node, op: nn.Module, inputs: Inputs) -> int:
     return _as(w, node, "", inputs[0], _nhwc(w.shapes[node]))
 
 
-def _stretch_rows(w: _Writer, node: fx.Node, op: ops.StretchRows, inputs: Inputs) -> int:
+def _stretch_rows(w: Writer, node: fx.Node, op: ops.StretchRows, inputs: Inputs) -> int:
     size = w.flat.constant("size", w.shapes[node][2:], "int32")
     options = {"alignCorners": op.align_corners, "halfPixelCenters": not op.align_corners}
     return w.flat.operator("RESIZE_BILINEAR", [inputs[0], size], w.out(node), 3, **options)
 
 
-def _halo(w: _Writer, node: fx.Node, op: ops.Halo, inputs: Inputs) -> int:
+def _halo(w: Writer, node: fx.Node, op: ops.Halo, inputs: Inputs) -> int:
     """Blocks as columns; the neighbours' edges are slices of a shifted copy, joined by one concatenation."""
     n, c, h, _ = w.shape_in(node)
     block = c // op.blocks
@@ -251,28 +213,28 @@ def _halo(w: _Writer, node: fx.Node, op: ops.Halo, inputs: Inputs) -> int:
     return _as(w, node, "", w.flat.operator("CONCATENATION", parts, joined, axis=3), _nhwc(w.shapes[node]))
 
 
-def _slice(w: _Writer, node: fx.Node, suffix: str, x: int, begin: Shape, size: Shape) -> int:
+def _slice(w: Writer, node: fx.Node, suffix: str, x: int, begin: Shape, size: Shape) -> int:
     bounds = [w.flat.constant("begin", begin, "int32"), w.flat.constant("extent", size, "int32")]
     return w.flat.operator("SLICE", [x, *bounds], w.out(node, suffix, shape=size))
 
 
-def _as(w: _Writer, node: fx.Node, suffix: str, x: int, shape: Shape) -> int:
+def _as(w: Writer, node: fx.Node, suffix: str, x: int, shape: Shape) -> int:
     extent = w.flat.constant("extent", shape, "int32")
     return w.flat.operator("RESHAPE", [x, extent], w.out(node, suffix, shape=shape), newShape=shape)
 
 
-def _plain(kind: str, dtype: str = "float32", **options: Any) -> Callable[[_Writer, fx.Node, Any, Inputs], int]:
+def _plain(kind: str, dtype: str = "float32", **options: Any) -> Callable[[Writer, fx.Node, Any, Inputs], int]:
     """An operation that is one operator with the same arguments."""
 
-    def write(w: _Writer, node: fx.Node, op: Any, inputs: Inputs) -> int:
+    def write(w: Writer, node: fx.Node, op: Any, inputs: Inputs) -> int:
         return w.flat.operator(kind, inputs, w.out(node, dtype=dtype), **options)
 
     return write
 
 
-WRITERS: dict[type, Callable[[_Writer, fx.Node, Any, Inputs], int]] = {
-    ops.Conv: _conv,
-    ops.Deconv: _deconv,
+WRITERS: dict[type, Callable[[Writer, fx.Node, Any, Inputs], int]] = {
+    ops.Conv: conv,
+    ops.Deconv: deconv,
     ops.Affine: _affine,
     ops.PReLU: _prelu,
     ops.Concat: _plain("CONCATENATION", axis=3),
@@ -297,4 +259,6 @@ WRITERS: dict[type, Callable[[_Writer, fx.Node, Any, Inputs], int]] = {
     ops.ChannelsToColumns: _reshape,
     ops.StretchRows: _stretch_rows,
     ops.Halo: _halo,
+    FakeQuantise: fake_quantise,
+    QuantisedConv: quantised_conv,
 }

@@ -151,9 +151,9 @@ def test_wrong_runtime_fails(
 def test_same_padding_at_stride_two_fails(again: Callable[..., Artifact], monkeypatch: pytest.MonkeyPatch) -> None:
     """The defect most TFLite ports have: SAME pads below and right where PyTorch pads above and left."""
     require("tflite")
-    from lightseg.export.writers import tflite
+    from lightseg.export.writers import tflite_convolutions as convolutions
 
-    monkeypatch.setattr(tflite, "_padded", lambda w, node, op, x: (x, tflite.SAME))
+    monkeypatch.setattr(convolutions, "_padded", lambda w, node, op, x: (x, convolutions.SAME))
     with pytest.raises(ParityError):
         again("tflite")
 
