@@ -33,7 +33,14 @@ from time import perf_counter_ns, process_time_ns
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from lightseg.benchmarks import latency
-from lightseg.benchmarks.environment import core_times, environment, load_average, quiet_cores, temperature
+from lightseg.benchmarks.environment import (
+    available_cores,
+    core_times,
+    environment,
+    load_average,
+    quiet_cores,
+    temperature,
+)
 from lightseg.benchmarks.subject import Subject
 
 if TYPE_CHECKING:
@@ -73,7 +80,7 @@ class Session:
 
     def describe(self, request: dict[str, Any]) -> dict[str, Any]:
         cores = request.get("cores") or quiet_cores(request["threads"])
-        return {"cores": cores, "environment": environment(cores)}
+        return {"cores": cores, "available": available_cores(), "environment": environment(cores)}
 
     def open(self, request: dict[str, Any]) -> dict[str, Any]:
         self.cores, self.images = request["cores"], request.get("images")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightseg import cli
+from lightseg.benchmarks.options import REMOTE
 from lightseg.benchmarks.options import parser as parser
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=args.json == "-", width=WIDTH if to_file else None)
     mode = mode_of(args)
     data, problems = mode(args, console)
-    if mode not in (timing, browsing) or args.json == "-":  # these write their own file, row by row
+    if mode not in (timing, browsing, remote) or args.json == "-":  # these write their own file, row by row
         cli.emit_json(args.json, data)
     if args.report:
         write_page(args.report, [*([data] if data else []), *earlier])
@@ -64,6 +65,8 @@ def check(args: argparse.Namespace) -> None:
         error("--report shows latencies, exact counts and the emulated processor, not this")
     if counts_only(args) and not (args.artifact or args.to or args.peers or args.setup):
         error("counts are of files; name an .onnx or .tflite file, or add --to tflite to --model")
+    if args.device.startswith(REMOTE) and (args.against or args.report):
+        error("--against and --report are for rows measured here; write --json FILE, and show it with --report --add")
     if args.resume and args.json in (None, "-"):
         error("--resume goes on with a file; name it with --json FILE")
     if args.against and len(args.thread_counts) > 1:
@@ -86,6 +89,8 @@ def mode_of(args: argparse.Namespace) -> Mode:
         return emulating
     if args.device == "browser":
         return browsing
+    if args.device.startswith(REMOTE):
+        return remote
     return timing if args.artifact or args.model or args.peers else showing
 
 
@@ -160,6 +165,17 @@ def timing(args: argparse.Namespace, console: Console) -> Outcome:
     with exported(args) as artifacts:
         subjects = timing_mode.subjects(args, models(args), artifacts, peers(args))
         report = timing_mode.measured(args, subjects, announce)
+    timing_mode.show(report, console)
+    return report.to_dict(), [f"{name} failed: {reason}" for name, reason in report.failed.items()]
+
+
+def remote(args: argparse.Namespace, console: Console) -> Outcome:
+    """Rows on a device of its own; what went wrong there makes the exit status 1."""
+    from lightseg.benchmarks import timing_mode
+    from lightseg.benchmarks.remote import mode
+
+    with exported(args) as artifacts:
+        report = mode.measured(args, mode.subjects(args, artifacts, peers(args)), announce)
     timing_mode.show(report, console)
     return report.to_dict(), [f"{name} failed: {reason}" for name, reason in report.failed.items()]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,12 +78,16 @@ def own_photographs(images: str | None) -> list[Photo]:
     return list(packed) if packed is not None else own_size(Path(images) if images else None)
 
 
-def pack_photographs(images: str | None, count: int, size: tuple[int, int] | None, folder: Path) -> Path:
+def pack_photographs(
+    images: str | None, count: int, size: tuple[int, int] | None, folder: Path, there: Collection[str] = ()
+) -> Path | None:
     """What `sized_photographs`, or without a ``size`` `own_photographs`, return, as a file for another machine.
 
-    A machine that is measured needs no decoder and no photographs of its own then.
+    A machine that is measured needs no decoder and no photographs of its own then. None where the file is ``there``.
     """
     path = folder / _pack_name(size)
+    if path.name in there:
+        return None
     photos = own_photographs(images) if size is None else sized_photographs(images, count, size)
     np.savez(path, *photos)
     return path

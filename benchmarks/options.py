@@ -23,6 +23,7 @@ EXAMPLES = """\
   lightseg-bench --device arm64 a.tflite b.onnx          … then agreement on NEON and instructions, no milliseconds
   lightseg-bench --device browser --setup                once: onnxruntime-web and LiteRT.js through npm …
   lightseg-bench --device browser --model sinet          … then agreement and latency in headless Chromium
+  lightseg-bench --device ssh:pi@raspberry a.tflite      the same protocol on another machine, same JSON
   lightseg-bench a.tflite --report page --add arm.json   one HTML page, earlier results with it
   lightseg-bench --compare old.json new.json             what changed, and what is noise
 
@@ -40,10 +41,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--input-size", type=cli.size, metavar="HxW", help="with --model (default: the published size)")
     p.add_argument(
         "--device",
-        choices=("cpu", "cuda", "arm64", "browser"),
+        type=device,
         default="cpu",
-        help="default cpu; cuda runs PyTorch eager only; arm64 emulates an ARM core: agreement and instruction counts; "
-        "browser runs .onnx and .tflite files in Chromium",
+        metavar="WHERE",
+        help="cpu (default); cuda runs PyTorch eager only; arm64 emulates an ARM core: agreement and instruction counts; "
+        "browser runs .onnx and .tflite files in Chromium; ssh:USER@HOST[:PORT] and adb:SERIAL measure files there",
     )
     p.add_argument(
         "--setup",
@@ -80,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--against", metavar="WHAT", help="compare with an artifact, a peer's file or a model, taking turns")
     p.add_argument("--profile", action="store_true", help="count params, MACs and bytes per layer; time nothing")
     add_counting(p)
+    add_remote(p)
     add_reporting(p)
     cli.add_json(p)
     return p
@@ -99,6 +102,16 @@ def add_reporting(p: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--compare", nargs=2, type=Path, metavar=("OLD", "NEW"), help="two --json results: what changed, what is noise"
     )
+
+
+def add_remote(p: argparse.ArgumentParser) -> None:
+    """A device of its own."""
+    group = p.add_argument_group("a device by ssh: or adb:")
+    group.add_argument(
+        "--remote-python", default="python3", metavar="PROGRAM", help="the Python there (default python3), with NumPy"
+    )
+    group.add_argument("--remote-dir", metavar="DIR", help="where a folder is made there, and removed at the end")
+    group.add_argument("--ssh-config", type=Path, metavar="FILE", help="in place of ~/.ssh/config")
 
 
 def add_counting(p: argparse.ArgumentParser) -> None:
@@ -129,6 +142,17 @@ class ThreadCounts(argparse.Action):
         if counts[0] < 1:
             parser.error(f"argument --threads: {text!r} is not a list of positive numbers, for instance 1,2")
         space.thread_counts, space.threads = counts, counts[0]
+
+
+DEVICES = ("cpu", "cuda", "arm64", "browser")
+REMOTE = ("ssh:", "adb:")
+"""What an address of a device begins with."""
+
+
+def device(text: str) -> str:
+    if text in DEVICES or text.startswith(REMOTE):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(DEVICES)}, ssh:USER@HOST, adb:SERIAL")
 
 
 def seconds(text: str) -> float:

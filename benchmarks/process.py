@@ -31,6 +31,10 @@ class Asked(Protocol):
         """One request and its answer. Errors: `Failed`."""
 
 
+class Lost(Failed):
+    """What rows are measured on is gone; the row is lost, and so are those that were to follow."""
+
+
 class Child:
     """A measured process as a context manager; at the end it is closed, or killed if it does not answer."""
 
@@ -60,7 +64,7 @@ class Child:
             raise Failed(f"no answer to {do!r} within {self.timeout:.0f} s; the measured process was ended")
         line = self.process.stdout.readline()
         if not line:
-            raise Failed(self._death())
+            raise self._death()
         try:
             answer: dict[str, Any] = json.loads(line)
         except ValueError:
@@ -69,12 +73,16 @@ class Child:
             raise Failed(answer["error"])
         return answer
 
-    def _death(self) -> str:
-        code = self.process.wait(timeout=10)
+    def said(self) -> str:
+        """All that came on standard error so far."""
         self.errors.seek(0)
-        said = [line.strip() for line in self.errors.read().decode("utf-8", "replace").splitlines() if line.strip()]
+        return self.errors.read().decode("utf-8", "replace")
+
+    def _death(self) -> Failed:
+        code = self.process.wait(timeout=10)
+        said = [line.strip() for line in self.said().splitlines() if line.strip()]
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return f"the measured process {how}" + (f": {said[-1]}" if said else "")
+        return Failed(f"the measured process {how}" + (f": {said[-1]}" if said else ""))
 
     def __enter__(self) -> Child:
         return self

@@ -13,7 +13,7 @@ from typing import Any
 from lightseg.benchmarks.environment import environment
 from lightseg.benchmarks.latency import Protocol
 from lightseg.benchmarks.measure import Row, measure
-from lightseg.benchmarks.process import Failed
+from lightseg.benchmarks.process import Failed, Lost
 from lightseg.benchmarks.resume import earlier, key
 from lightseg.benchmarks.subject import Subject
 from lightseg.benchmarks.versus import Comparison, compare
@@ -67,15 +67,17 @@ def bench(
     save_to: Path | None = None,
     announce: Callable[[str], None] = lambda line: None,
     resume: bool = False,
+    facts: dict[str, Any] | None = None,
     one: Callable[..., Row] = measure,
 ) -> Report:
     """Measure ``subjects`` in turn, each on every set of cores; a row that fails is recorded and the others go on.
 
     With ``save_to`` the file is written anew after every row, so that an interruption keeps the finished ones; with
-    ``resume`` its rows are taken over and not measured again. Errors: `BadInput` where they cannot be.
+    ``resume`` its rows are taken over and not measured again. ``facts`` are the environment where that is not this
+    machine's; when the device is lost, the rows so far are the result. Errors: `BadInput` where rows cannot be resumed.
     """
     widest = max(core_sets, key=len)
-    report = Report(widest, environment(widest))
+    report = Report(widest, environment(widest) if facts is None else facts)
     done, runs = earlier(save_to, report.environment) if resume and save_to else ({}, [])
     if runs:
         report.environment, report.resumed = runs[0], [*runs[1:], report.environment]
@@ -91,9 +93,13 @@ def bench(
         try:
             report.rows.append(one(subject, protocol, cores, images))
         except Failed as error:
-            report.failed[name] = str(error)
-        if save_to is not None:
-            report.save(save_to)
+            left = progress.rows - progress.begun if isinstance(error, Lost) else 0
+            report.failed[name] = str(error) + (f"; {left} more not measured" if left else "")
+            if isinstance(error, Lost):
+                break
+        finally:
+            if save_to is not None:
+                report.save(save_to)
     return report
 
 

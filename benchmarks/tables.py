@@ -66,7 +66,8 @@ def machine(report: Report) -> str:
     guest = " (virtual machine)" if facts["virtual_machine"] else ""
     load = facts["load_average"]
     busy = f"load {load[0]:.2f}" if isinstance(load, list) else f"load {load}"
-    return f"{facts['cpu']}{guest}, pinned to core {cores}, governor {facts['governor']}, {busy} at the start"
+    where = f"{facts['device']}: " if "device" in facts else ""
+    return f"{where}{facts['cpu']}{guest}, pinned to core {cores}, governor {facts['governor']}, {busy} at the start"
 
 
 def notes(rows: Sequence[Row]) -> list[str]:

@@ -105,8 +105,10 @@ def test_what_was_not_measured_says_why(measured: Measured) -> None:
 
 def test_a_device_that_does_less_is_asked_for_less(answers: Answers) -> None:
     """A page in a browser opens, warms up and samples; nothing else is asked of it."""
-    child = FakeChild(answers)
-    child.offers = ()
+    class Page(FakeChild):
+        offers = ()  # type: ignore[assignment]
+
+    child = Page(answers)
     row = module.measure(replace(SUBJECT, proof=True), Protocol(processes=1), [0], None, lambda threads: child)
     assert {request["do"] for request in child.requests} == {"open", "warm_up", "sample", "close"}
     assert set(row.apart) == {"transfer", "image_to_mask", "energy", "memory"}
