@@ -13,7 +13,7 @@ from lightseg.export.tensorrt.listing import check_precision, quantised, rows_in
 from lightseg.export.tensorrt.network import walk
 from lightseg.export.tensorrt.vendor import Parsed, parse
 
-PORTABLE, HERE = "portable", "this GPU"
+PORTABLE, HERE = "portable", "this-gpu"
 """One engine for every GPU the compiler knows from Ampere on; one for the GPU at hand."""
 CAPABILITY = re.compile(r"\d+\.\d")
 
@@ -76,7 +76,7 @@ def compile_engine(module: str, data: bytes, capability: str, what: str) -> tupl
 
 
 def file_name(capability: str, version: str) -> str:
-    key = "sm" + capability.replace(".", "") if CAPABILITY.fullmatch(capability) else capability.replace(" ", "-")
+    key = "sm" + capability.replace(".", "") if CAPABILITY.fullmatch(capability) else capability
     return f"{key}-{version}.engine"
 
 
@@ -95,23 +95,23 @@ def _config(parsed: Parsed, capability: str) -> Any:
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.clear_flag(trt.BuilderFlag.TF32)
     check_word(capability)
-    if CAPABILITY.fullmatch(capability):
-        _set_capability(parsed, config, capability)
+    _aim(parsed, config, capability)
     return config
 
 
-def _set_capability(parsed: Parsed, config: Any, capability: str) -> None:
-    known = capabilities(parsed.trt)
-    if not known:
-        raise Unsupported(f"{_who(parsed)} compiles for the GPU at hand only; leave --capability")
-    if capability not in known:
+def _aim(parsed: Parsed, config: Any, capability: str) -> None:
+    """One capability; a compiler that can choose has a portable engine when it is told nothing."""
+    kinds, known = getattr(parsed.trt, "ComputeCapability", None), capabilities(parsed.trt)
+    if kinds is None:
+        if capability != HERE:
+            raise Unsupported(f"{_who(parsed)} compiles for the GPU at hand only; leave --capability")
+    elif capability != PORTABLE:
+        number = None if capability == HERE else int(capability.replace(".", ""))
         config.num_compute_capabilities = 1
-        config.set_compute_capability(parsed.trt.ComputeCapability(int(capability.replace(".", ""))), 0)
-        why = _why(parsed)
-        raise Unsupported(f"{_who(parsed)} refuses compute capability {capability}: {why}; it has {', '.join(known)}")
-    config.num_compute_capabilities = 1
-    if not config.set_compute_capability(known[capability], 0):
-        raise Unsupported(f"{_who(parsed)} refuses compute capability {capability}: {_why(parsed)}")
+        if not config.set_compute_capability(kinds.CURRENT if number is None else kinds(number), 0):
+            raise Unsupported(
+                f"{_who(parsed)} refuses compute capability {capability}: {_why(parsed)}; it has {', '.join(known)}"
+            )
 
 
 def capabilities(trt: Any) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def walk(parsed: Parsed, what: str) -> Walked:
     network = parsed.network
     if (network.num_inputs, network.num_outputs) != (1, 1):
         raise BadInput(
-            f"{what}: a network of {network.num_inputs} inputs and {network.num_outputs} outputs; export again"
+            f"{what}: a network of {network.num_inputs} inputs and {network.num_outputs} outputs; export it again"
         )
     steps = tuple(_step(parsed.trt, network.get_layer(i), what) for i in range(network.num_layers))
     first, last = _value(network.get_input(0)), _value(network.get_output(0))
