@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lightseg.benchmarks.peers import PEERS, UNIT, as_logits, input_shape, known_as, peer_files
+from lightseg.benchmarks.selection import is_foreign
 from lightseg.errors import BadInput, Unsupported
 from lightseg.export.answers import MASKS
 from lightseg.export.artifact import read_artifact
@@ -15,7 +17,7 @@ from lightseg.export.reference import enlarge
 from lightseg.export.runner import torch_runner
 from lightseg.export.targets import TARGETS
 from lightseg.export.verification import load
-from lightseg.spec import Labels, Preprocess
+from lightseg.spec import PORTRAIT, Labels, Preprocess
 from lightseg.train.evaluate import Predict, Result, Task, evaluate
 from lightseg.train.layouts import find_pairs
 from lightseg.zoo import create_model
@@ -33,11 +35,13 @@ class Candidate:
 
 
 def candidate(text: str, size: tuple[int, int] | None = None, threads: int = 1) -> Candidate:
-    """An artifact's file name, ``MODEL[.TAG]``, or ``MODEL=WEIGHTS_FILE``.
+    """An artifact's file name, ``MODEL[.TAG]``, ``MODEL=WEIGHTS_FILE``, or a peer's name or file.
 
     Errors: `BadInput` and `UnknownName` as `read_artifact` and `create_model`; `Unsupported` for an artifact that
     returns probabilities, and for another ``size`` than an artifact was exported at.
     """
+    if text in PEERS or is_foreign(Path(text)):
+        return _peer(text, size, threads)
     if any(text.endswith(target.suffix) for target in TARGETS.values()):
         return _artifact(Path(text), size, threads)
     name, _, file = text.partition("=")
@@ -58,6 +62,18 @@ def _artifact(path: Path, size: tuple[int, int] | None, threads: int) -> Candida
     if artifact.output in MASKS:
         return Candidate(path.name, _of_masks(predict, shape, artifact.labels), shape, artifact.feeds, artifact.labels)
     return Candidate(path.name, predict, shape, artifact.feeds, artifact.labels)
+
+
+def _peer(text: str, size: tuple[int, int] | None, threads: int) -> Candidate:
+    """MediaPipe's networks: RGB in 0…1, squeezed to the input size as ours are, the chance of a person out."""
+    (path,) = peer_files([text], lambda line: None)
+    known = known_as(path)
+    if known is None:
+        raise Unsupported(f"what {path.name} answers is not known; scores need one of {', '.join(PEERS)}, or our files")
+    height, width = input_shape(path)[2:]
+    if size not in (None, (height, width)):
+        raise Unsupported(f"{path.name} takes {height}x{width} only; leave --input-size out")
+    return Candidate(path.name, as_logits(load(path, threads)), (height, width), UNIT, PORTRAIT)
 
 
 def _of_masks(run: Predict, size: tuple[int, int], labels: Labels) -> Predict:

@@ -208,7 +208,9 @@ def models(args: argparse.Namespace) -> list[str]:
 
 
 def peers(args: argparse.Namespace) -> list[Path]:
-    return [Path(name) for name in args.peers.split(",")] if args.peers else []
+    from lightseg.benchmarks.peers import peer_files
+
+    return peer_files(args.peers.split(","), announce) if args.peers else []
 
 
 @contextmanager

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   lightseg-evaluate sinet --data data/portrait_val                                 default weights, in PyTorch
   lightseg-evaluate sinet out/sinet-lightseg-fp32.tflite --data data/portrait_val  the file beside them, pair by pair
+  lightseg-evaluate out/sinet-lightseg-fp32.tflite selfie --data data/portrait_val  MediaPipe's network beside it
   lightseg-evaluate sinet.clova sinet=mine.safetensors --data DIR --out scores     per-image table as CSV
   lightseg-evaluate c3net --data data/street_val --layout camvid --input-size 512x768
 """
@@ -23,7 +24,7 @@ EXAMPLES = """\
 
 def parser() -> argparse.ArgumentParser:
     p = command("lightseg-evaluate", "Score models and exported files on labelled images.", EXAMPLES)
-    p.add_argument("candidate", nargs="+", metavar="FILE|MODEL[.TAG]|MODEL=WEIGHTS")
+    p.add_argument("candidate", nargs="+", metavar="FILE|MODEL[.TAG]|MODEL=WEIGHTS|PEER")
     p.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the labelled images")
     p.add_argument("--layout", default="pairs", help="pairs (default: images/ and masks/), eg1800, cityscapes, camvid")
     p.add_argument("--input-size", type=size, metavar="HxW", help="for models; default: the published size")

@@ -78,7 +78,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--images", type=Path, metavar="DIR", help="photographs to rotate through (default: the packaged one)"
     )
-    p.add_argument("--peers", metavar="FILE[,…]", help="other people's .tflite files, measured in the same run")
+    p.add_argument(
+        "--peers",
+        metavar="NAME[,…]",
+        help="other people's networks in the same run: selfie, selfie_landscape (MediaPipe's), or any .tflite file",
+    )
     p.add_argument("--against", metavar="WHAT", help="compare with an artifact, a peer's file or a model, taking turns")
     p.add_argument("--profile", action="store_true", help="count params, MACs and bytes per layer; time nothing")
     add_counting(p)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightseg.benchmarks.cited import CITED
 from lightseg.benchmarks.environment import environment
 from lightseg.benchmarks.latency import Protocol
 from lightseg.benchmarks.measure import Row, measure
@@ -36,6 +37,10 @@ class Report:
     """What this machine can do at best, where that was measured."""
     costs: dict[str, dict[str, int]] = field(default_factory=dict)
     """MACs and bytes moved of every artifact, by file name, where they were counted."""
+    layers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Where the time or the work of every artifact goes, by file name."""
+    samples: dict[str, Any] = field(default_factory=dict)
+    """A photograph and what every row makes of it."""
     resumed: list[dict[str, Any]] = field(default_factory=list)
     """The environment of every further run that rows come from; ``environment`` is the first one's."""
 
@@ -50,6 +55,9 @@ class Report:
             "failed": self.failed,
             "ceilings": self.ceilings,
             "costs": self.costs,
+            "layers": self.layers,
+            "samples": self.samples,
+            "cited": [one.to_dict() for one in CITED] if self.rows else [],
             "resumed": self.resumed,
         }
 

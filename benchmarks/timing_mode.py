@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from lightseg.benchmarks.ceilings import measure_ceilings
 from lightseg.benchmarks.environment import available_cores, quiet_cores
 from lightseg.benchmarks.latency import FULL, QUICK, Protocol
+from lightseg.benchmarks.layers import layers_of
 from lightseg.benchmarks.measure import Row, measure
 from lightseg.benchmarks.peers import peer_subject
 from lightseg.benchmarks.report import Report, against, bench, costs_of
+from lightseg.benchmarks.samples import samples_of
 from lightseg.benchmarks.selection import artifact_subjects, eager_subject, grouped, other_side
 from lightseg.benchmarks.tables import comparison_table, latency_table, machine, notes
 from lightseg.errors import BadInput
@@ -53,6 +55,8 @@ def measured(
     if args.report is not None and args.device == "cpu":
         announce("measuring this machine's limits")
         report.ceilings, report.costs = measure_ceilings(where), costs_of(todo)
+        report.layers = layers_of(todo, where, images, announce)
+        report.samples = samples_of(todo, images, announce)
         if save_to is not None:
             report.save(save_to)
     return report

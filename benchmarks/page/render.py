@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightseg.benchmarks.page import plots
+from lightseg.benchmarks.page import plots, sections
+from lightseg.benchmarks.page.layers import LEGEND, amount
 from lightseg.benchmarks.page.text import as_csv, as_markdown
 from lightseg.benchmarks.page.view import Line, View, score_of, view
 from lightseg.errors import MissingExtra
@@ -63,6 +64,14 @@ def as_html(shown: View) -> str:
         roof=roofline_plot(shown),
         counters=counter_rows(shown),
         facts=facts(shown.environment, shown.protocol),
+        cards=sections.cards(shown),
+        pictures=sections.pictures(shown),
+        unseen=sections.unseen(shown),
+        panels=sections.panels(shown),
+        unprofiled=sections.unprofiled(shown),
+        further=sections.further(shown),
+        amount=amount,
+        kinds=LEGEND,
     )
 
 

@@ -32,6 +32,8 @@ class Line:
     samples: tuple[float, ...]
     file: str
     """The artifact's file name; empty for PyTorch eager."""
+    memory: int | None = None
+    """Largest resident bytes of a process that did nothing but run three images."""
 
     @property
     def size(self) -> str:
@@ -103,6 +105,12 @@ class View:
     ceilings: Mapping[str, Any] = field(default_factory=dict)
     costs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     protocol: Mapping[str, Any] = field(default_factory=dict)
+    layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By file name, as `lightseg.benchmarks.layers.layers_of` found them."""
+    samples: Mapping[str, Any] = field(default_factory=dict)
+    """A photograph and what the rows make of it, as `lightseg.benchmarks.samples.samples_of` made them."""
+    cited: tuple[Mapping[str, Any], ...] = ()
+    """Other people's figures for networks on the page."""
 
     @property
     def lines(self) -> list[Line]:
@@ -162,7 +170,16 @@ def _view(of: Mapping[str, Sequence[Mapping[str, Any]]]) -> View:
         ceilings=first.get("ceilings") or {},
         costs={name: cost for result in measured for name, cost in (result.get("costs") or {}).items()},
         protocol=rows[0]["protocol"] if rows else {},
+        layers={name: one for result in measured for name, one in (result.get("layers") or {}).items()},
+        samples=_samples([result["samples"] for result in measured if result.get("samples")]),
+        cited=tuple(one for result in measured for one in result.get("cited", ()) if one["kind"] == "cited"),
     )
+
+
+def _samples(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Those of all results; the photograph is the first one's."""
+    rows = [row for one in several for row in one["rows"]]
+    return {"photo": several[0]["photo"], "rows": rows} if several else {}
 
 
 def line(row: Mapping[str, Any]) -> Line:
@@ -182,6 +199,7 @@ def line(row: Mapping[str, Any]) -> Line:
         interval=(low, high),
         samples=tuple(ns / 1e6 for process in row["processes"] for ns in process["sampled"]["samples_ns"]),
         file=Path(subject["path"]).name if subject["path"] else "",
+        memory=row.get("memory", {}).get("peak_memory_bytes"),
     )
 
 

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from lightseg.benchmarks import peers
 from lightseg.benchmarks.latency import Protocol
 from lightseg.benchmarks.measure import measure
 from lightseg.benchmarks.peers import peer_subject
 from lightseg.benchmarks.selection import is_foreign, other_side
-from lightseg.errors import BadInput
+from lightseg.errors import BadInput, UnknownName, Unsupported
 
 pytest.importorskip("ai_edge_litert")
 
@@ -47,3 +49,36 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 def test_the_other_side_may_be_a_model() -> None:
     subject = other_side("sinet.random", "cpu")
     assert subject.label == "sinet-random"
+
+
+def test_a_named_peer_comes_from_the_cache_or_the_wheel(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    peer, said = peers.PEERS["selfie"], list[str]()
+    data = (shared / "peers" / peer.file).read_bytes()
+    monkeypatch.setattr(peers, "_from_wheel", lambda file: data if file == peer.file else b"")
+    for _ in range(2):
+        (path,) = peers.peer_files(["selfie"], said.append)
+        assert path == tmp_path / "lightseg" / "peers" / peer.file
+    assert len(said) == 1, "the second time it is in the cache"
+
+
+def test_a_peer_that_changed_in_the_wheel_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(peers, "_from_wheel", lambda file: b"another")
+    with pytest.raises(Unsupported, match="sha256 differs"):
+        peers.peer_files(["selfie"], lambda line: None)
+    assert not list(tmp_path.rglob("*.tflite"))
+
+
+def test_a_misspelt_peer() -> None:
+    with pytest.raises(UnknownName, match="did you mean selfie"):
+        peers.peer_files(["selfi"], lambda line: None)
+
+
+def test_chances_become_the_logits_of_the_same_mask() -> None:
+    chance = np.array([0, 0.2, 0.5, 0.8, 1], np.float32)
+    logits = peers.as_logits(lambda x: x)(chance)
+    assert np.isfinite(logits).all()
+    assert 1 / (1 + np.exp(-logits)) == pytest.approx(chance, abs=1e-5)
