@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightseg.errors import ParityError, Unsupported
+from lightseg.errors import MissingExtra, ParityError, UnknownName, Unsupported
 from lightseg.export.artifact import Artifact, read_artifact
 from lightseg.export.parity import Parity, check_goldens, measure
 from lightseg.export.runner import Runner
@@ -37,16 +37,24 @@ class Verification:
         }
 
 
-def verify(path: str | Path, torch: bool = False, weights: str | None = None, threads: int = 1) -> Verification:
+def verify(
+    path: str | Path, torch: bool = False, weights: str | None = None, threads: int = 1, runtime: str | None = None
+) -> Verification:
     """Repeat an artifact's proof from the file alone; with ``torch`` also against PyTorch, probe by probe.
 
-    ``weights`` names a weights file where the artifact was made from one.
+    ``weights`` names a weights file where the artifact was made from one, ``runtime`` a second runtime of the format
+    (see `load`).
 
     Errors: `ParityError` with the number and the limit; `BadInput` for a damaged or foreign file; `Unsupported` where
     PyTorch is asked for and not installed.
     """
     artifact = read_artifact(Path(path))
-    runner = load(artifact.path, threads)
+    if torch and artifact.quantization:
+        raise Unsupported(
+            f"{artifact.path.name} was compared with a simulation of its int8 grids, which only its export has; "
+            "lightseg-verify without --torch repeats its golden outputs, lightseg-evaluate compares masks with PyTorch"
+        )
+    runner = load(artifact.path, threads, runtime)
     goldens = check_goldens(artifact, runner)
     parity = None
     if torch:
@@ -73,8 +81,22 @@ def model_of(artifact: Artifact, weights: str | None = None) -> SegmentationMode
     return model
 
 
-def load(path: str | Path, threads: int = 1) -> Runner:
-    """The artifact as something that runs. Errors: `MissingExtra`, `Unsupported`, `BadInput`."""
-    target = target_of(Path(path))
-    target.require(target.load_needs, "running")
-    return target.load(Path(path), threads)
+def load(path: str | Path, threads: int = 1, runtime: str | None = None) -> Runner:
+    """The artifact as something that runs, in the target's own runtime or another one: ``tensorflow`` for TFLite.
+
+    Errors: `MissingExtra`, `Unsupported` where the format has no other runtime, `UnknownName`, `BadInput`.
+    """
+    path = Path(path)
+    target = target_of(path)
+    if runtime is None:
+        target.require(target.load_needs, "running")
+        return target.load(path, threads)
+    if not target.second_opinions:
+        raise Unsupported(f"{path.name} has one runtime; leave out --runtime {runtime}")
+    if runtime not in target.second_opinions:
+        raise UnknownName(f"runtime of {target.name} files", runtime, target.second_opinions)
+    other = target.second_opinions[runtime]
+    for module in other.needs:
+        if find_spec(module) is None:
+            raise MissingExtra(f"running {target.name} in {runtime}", other.extra, module)
+    return other.load(path, threads)

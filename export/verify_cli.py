@@ -16,8 +16,10 @@ EXAMPLES = """\
   lightseg-verify sinet-lightseg-fp32.tflite            golden inputs and outputs that travel with the file
   lightseg-verify *.onnx --torch                        every probe against PyTorch float64
   lightseg-verify mine.onnx --torch --weights mine.safetensors
+  lightseg-verify mine.tflite --runtime tensorflow      a second opinion: TensorFlow's own interpreter
   lightseg-verify out/*.tflite --junit parity.xml       verdicts a CI service shows
   lightseg-verify mine.onnx.failed --bisect --out tmp   which operation goes wrong, from which line; a reproduction
+  lightseg-verify *.tflite --gpu-delegate               does LiteRT's GPU delegate take all of it, and answer rightly?
   lightseg-verify --self-test --to onnx,tflite          seed known defects: does the proof refuse each of them?
 exit status: 0 proven, 1 not equal or not usable, 2 wrong usage
 """
@@ -28,10 +30,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("artifact", nargs="*", metavar="FILE")
     p.add_argument("--torch", action="store_true", help="compare with PyTorch too; needs the weights")
     p.add_argument("--weights", metavar="FILE", help="the weights file the artifact was made from")
+    p.add_argument("--runtime", metavar="NAME", help="a second runtime of the format: tensorflow for .tflite files")
     p.add_argument(
         "--bisect", action="store_true", help="find the first operation that leaves PyTorch; needs the weights"
     )
     p.add_argument("--out", metavar="DIR", help="for --bisect: a folder for runnable reproductions")
+    p.add_argument("--gpu-delegate", action="store_true", help="TFLite: on LiteRT's GPU delegate alone, no timing")
     p.add_argument("--self-test", action="store_true", help="seed known defects into fresh files and count the caught")
     p.add_argument("--model", default="sinet", metavar="NAME[.TAG][,…]", help="for --self-test, default sinet")
     p.add_argument("--to", default="all", metavar="TARGET[,…]", help="for --self-test, default all this machine can")
@@ -55,7 +59,7 @@ def _main(args: argparse.Namespace) -> int:
         parser().error("say which files, or try the proof itself with --self-test")
     if args.out and not args.bisect:
         parser().error("--out is the folder for the reproductions of --bisect")
-    examine = _bisected if args.bisect else _verified
+    examine = _bisected if args.bisect else _on_gpu if args.gpu_delegate else _verified
     results: list[dict[str, Any]] = []
     cases = []
     for path in args.artifact:
@@ -81,7 +85,7 @@ Verdict = tuple[dict[str, Any], str, str | None]
 def _verified(args: argparse.Namespace, path: str) -> Verdict:
     from lightseg.export.verification import verify
 
-    result = verify(path, args.torch, args.weights, args.threads).to_dict()
+    result = verify(path, args.torch, args.weights, args.threads, args.runtime).to_dict()
     said = _summary(result)
     _say(args, f"{path}: proven; {said}")
     return result, said, None
@@ -106,6 +110,15 @@ def _bisected(args: argparse.Namespace, path: str) -> Verdict:
         said,
         None if found.ok else f"{path}: {found.said}",
     )
+
+
+def _on_gpu(args: argparse.Namespace, path: str) -> Verdict:
+    from lightseg.export.gpu_delegate import on_gpu
+
+    found = on_gpu(Path(path))
+    if found.ok:
+        _say(args, str(found))
+    return found.to_dict(), str(found), None if found.ok else str(found)
 
 
 def _emit_junit(args: argparse.Namespace, cases: Sequence[Case]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,15 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Runtime:
+    """Another runtime for a target's files, independent of the one that proves them."""
+
+    load: Callable[[Path, int], Runner]
+    needs: tuple[str, ...]
+    extra: str
+
+
+@dataclass(frozen=True)
 class Target:
     """A deployable format. ``convert`` and ``load`` each state the modules they need."""
 
@@ -67,6 +76,8 @@ class Target:
     """What the file takes where the preprocessing is inside it."""
     mask_element: str = "uint8"
     """Element type of masks in the file."""
+    second_opinions: Mapping[str, Runtime] = field(default_factory=dict)
+    """Other runtimes of the format, by the name they are asked for."""
     facts: Callable[[Path], dict[str, Any]] = lambda path: {}
     """What writing the artifact has shown, for its record."""
     int8: Scheme | None = None
