@@ -171,13 +171,12 @@ def timing(args: argparse.Namespace, console: Console) -> Outcome:
 
 def remote(args: argparse.Namespace, console: Console) -> Outcome:
     """Rows on a device of its own; what went wrong there makes the exit status 1."""
-    from lightseg.benchmarks import timing_mode
     from lightseg.benchmarks.remote import mode
 
     with exported(args) as artifacts:
         report = mode.measured(args, mode.subjects(args, artifacts, peers(args)), announce)
-    timing_mode.show(report, console)
-    return report.to_dict(), [f"{name} failed: {reason}" for name, reason in report.failed.items()]
+    mode.show(report, console)
+    return report.to_dict(), mode.problems(report)
 
 
 def showing(args: argparse.Namespace, console: Console) -> Outcome:

@@ -24,6 +24,7 @@ EXAMPLES = """\
   lightseg-bench --device browser --setup                once: onnxruntime-web and LiteRT.js through npm …
   lightseg-bench --device browser --model sinet          … then agreement and latency in headless Chromium
   lightseg-bench --device ssh:pi@raspberry a.tflite      the same protocol on another machine, same JSON
+  lightseg-bench --device adb:SERIAL a.tflite --benchmark-model benchmark_model   a phone
   lightseg-bench a.tflite --report page --add arm.json   one HTML page, earlier results with it
   lightseg-bench --compare old.json new.json             what changed, and what is noise
 
@@ -115,6 +116,9 @@ def add_remote(p: argparse.ArgumentParser) -> None:
         "--remote-python", default="python3", metavar="PROGRAM", help="the Python there (default python3), with NumPy"
     )
     group.add_argument("--remote-dir", metavar="DIR", help="where a folder is made there, and removed at the end")
+    group.add_argument(
+        "--benchmark-model", type=Path, metavar="FILE", help="LiteRT's program of that name, for a phone without Python"
+    )
     group.add_argument("--ssh-config", type=Path, metavar="FILE", help="in place of ~/.ssh/config")
 
 

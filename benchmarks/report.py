@@ -33,6 +33,8 @@ class Report:
     rows: list[Row] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     comparisons: list[Comparison] = field(default_factory=list)
+    summaries: list[Any] = field(default_factory=list)
+    """What another program told of rows we could not sample: `lightseg.benchmarks.remote.benchmark_model.Summary`."""
     ceilings: dict[str, Any] | None = None
     """What this machine can do at best, where that was measured."""
     costs: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -52,6 +54,7 @@ class Report:
             "environment": self.environment,
             "rows": [row.to_dict() for row in self.rows],
             "comparisons": [comparison.to_dict() for comparison in self.comparisons],
+            "summaries": [summary.to_dict() for summary in self.summaries],
             "failed": self.failed,
             "ceilings": self.ceilings,
             "costs": self.costs,

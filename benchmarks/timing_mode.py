@@ -47,7 +47,7 @@ def measured(
     how, sets = protocol(args), [cores(args, threads) for threads in args.thread_counts]
     where = sets[0]
     if args.against is None:
-        report = bench(todo, how, sets, images, save_to, announce, args.resume, one)
+        report = bench(todo, how, sets, images, save_to, announce, args.resume, one=one)
     else:
         files = [subject for subject in todo if subject.path is not None]
         other = other_side(args.against, args.device)

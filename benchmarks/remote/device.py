@@ -27,18 +27,20 @@ from lightseg.files import files_in
 
 NO_PROGRAM = (126, 127)
 """A shell's exit status where a program is not there, or cannot be run."""
-FOLDER = "lightseg-bench-XXXXXX"
+FOLDER = "lightseg-remote-XXXXXX"
 
 
 class Device:
     """A context manager. Errors on entering: `Unreachable`, `Failed`, `Unsupported`, each in one line."""
 
-    def __init__(self, link: Link, python: str = "python3", parent: str | None = None) -> None:
-        self.link, self.python = link, python
+    def __init__(
+        self, link: Link, python: str = "python3", parent: str | None = None, python_optional: bool = False
+    ) -> None:
+        self.link, self.python, self.python_optional = link, python, python_optional
         self.parent = link.temporary if parent is None else shlex.quote(parent)
         self.folder = ""
         self.facts: dict[str, Any] = {}
-        """What the runner says of the Python there."""
+        """What the runner says of the Python there; empty where there is none, and none is needed."""
         self._placed: set[str] = set()
 
     def __enter__(self) -> Device:
@@ -68,6 +70,8 @@ class Device:
         line = None if code == 0 else self.link.broken(code, said)
         if line is not None:
             raise Unreachable(line)
+        if code in NO_PROGRAM and self.python_optional:
+            return {}
         if code in NO_PROGRAM:
             raise Unsupported(
                 f"{self.link.name} has no {self.python}; install Python {_dotted(bundle.OLDEST)} or newer "
