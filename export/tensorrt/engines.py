@@ -11,6 +11,7 @@ from typing import Any
 from lightseg.errors import BadInput, Unsupported
 from lightseg.export.tensorrt.listing import check_precision, quantised, rows_in, summary
 from lightseg.export.tensorrt.network import walk
+from lightseg.export.tensorrt.timing import cache_path, read_timings, write_timings
 from lightseg.export.tensorrt.vendor import Parsed, parse
 
 PORTABLE, HERE = "portable", "this-gpu"
@@ -47,12 +48,14 @@ def compile_engine(module: str, data: bytes, capability: str, what: str) -> tupl
     """
     parsed = parse(module, data, what)
     network = walk(parsed, what)
-    config = _config(parsed, capability)
+    config, timings = _config(parsed, capability), cache_path(module, parsed.trt.__version__)
+    read_timings(config, timings)
     start = time.perf_counter()
     plan = parsed.builder.build_serialized_network(parsed.network, config)
     seconds = time.perf_counter() - start
     if plan is None:
         raise Unsupported(f"{_who(parsed)} does not compile {what} for {capability}: {_why(parsed)}")
+    write_timings(config, timings)
     content = bytes(plan)
     rows = rows_in(text for _, text in parsed.said.lines)
     check_precision(rows, network, f"{what} for {capability}")

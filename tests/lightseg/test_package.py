@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("torch", "onnx", "onnxruntime", "onnxscript", "ai_edge_litert", "tensorflow", "coremltools", "tensorrt",
+HEAVY = ("torch", "onnx", "onnxruntime", "onnxscript", "ai_edge_litert", "tensorflow", "coremltools", "tensorrt", "tensorrt_rtx",
          "openvino", "ncnn", "litert_torch", "cv2", "rich", "yaml", "numpy", "PIL")  # fmt: skip
 
 
