@@ -15,6 +15,8 @@ from lightseg.export.rewrites.affine_as_depthwise import affine_as_depthwise
 from lightseg.export.rewrites.by_rows import by_rows
 from lightseg.export.rewrites.conv_before_upsample import conv_before_upsample
 from lightseg.export.rewrites.deconv_to_depth import deconv_to_depth
+from lightseg.export.rewrites.dense_groups import dense_groups
+from lightseg.export.rewrites.drop_channels import drop_channels
 from lightseg.export.rewrites.drop_constant import drop_constant
 from lightseg.export.rewrites.fold_affine import fold_affine
 from lightseg.export.rewrites.merge_cross import merge_cross
@@ -38,6 +40,8 @@ __all__ = [
     "by_rows",
     "conv_before_upsample",
     "deconv_to_depth",
+    "dense_groups",
+    "drop_channels",
     "drop_constant",
     "fold_affine",
     "merge_cross",
@@ -59,6 +63,7 @@ Rewrite = Callable[[fx.GraphModule], int]
 
 ALWAYS: tuple[Rewrite, ...] = (
     drop_constant,
+    drop_channels,
     fold_affine,
     push_affine,
     conv_before_upsample,
@@ -75,6 +80,7 @@ REWRITES: tuple[Rewrite, ...] = (
     *ALWAYS,
     merge_cross,
     split_depthwise,
+    dense_groups,
     deconv_to_depth,
     pack_columns,
     widen_gate,

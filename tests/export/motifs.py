@@ -66,6 +66,11 @@ def _grouped_shuffled(s: Sketch) -> None:
         s.dense(s.put(s.prelu(n), s.put(s.affine(n), shuffled)), 2)
 
 
+def _first_channels(s: Sketch) -> None:
+    v, n = s.pick(), s.rng.choice([1, 2, 5])
+    s.put(ops.FirstChannels(n), s.dense(v, n + 2) if s.rng.random() < 0.7 else s.dense(v, n), channels=n)
+
+
 def _permuted(s: Sketch) -> None:
     v = s.pick()
     s.put(ops.Permute(torch.randperm(v.channels, generator=s.torch)), v)
@@ -262,6 +267,7 @@ MOTIFS: dict[str, Callable[[Sketch], None]] = {
     "cross": _cross,
     "down": _down,
     "grouped, shuffled": _grouped_shuffled,
+    "first channels": _first_channels,
     "permuted": _permuted,
     "affine": _affine,
     "affines": _affines,
