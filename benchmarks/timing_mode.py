@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightseg.benchmarks.ceilings import measure_ceilings
 from lightseg.benchmarks.environment import available_cores, quiet_cores
@@ -40,14 +40,18 @@ def measured(
     todo: Sequence[Subject],
     announce: Callable[[str], None],
     one: Callable[..., Row] = measure,
+    facts: dict[str, Any] | None = None,
 ) -> Report:
-    """Rows for all of ``todo``, each by ``one``; with ``--against``, comparisons: of the files where there are any."""
+    """Rows for all of ``todo``, each by ``one``; with ``--against``, comparisons: of the files where there are any.
+
+    ``facts`` are the environment, where it is more than this machine's.
+    """
     images = None if args.images is None else str(args.images.resolve())
     save_to = None if args.json in (None, "-") else Path(args.json)
     how, sets = protocol(args), [cores(args, threads) for threads in args.thread_counts]
     where = sets[0]
     if args.against is None:
-        report = bench(todo, how, sets, images, save_to, announce, args.resume, one=one)
+        report = bench(todo, how, sets, images, save_to, announce, args.resume, facts, one)
     else:
         files = [subject for subject in todo if subject.path is not None]
         other = other_side(args.against, args.device)

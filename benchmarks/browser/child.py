@@ -33,6 +33,7 @@ PAGE = Path(__file__).parent / "page"
 START_SECONDS = 120.0
 """A browser that has shown nothing by then never will."""
 ANSWER_SECONDS = 1800.0
+GONE_SECONDS = 3.0
 POLL_SECONDS = 60.0
 """How long a page's question for work is left open before it asks again."""
 Answer = Callable[..., dict[str, Any]]
@@ -127,7 +128,7 @@ class PageChild:
         self.site = site_of(place.runtimes)
         self.site.computed |= {f"{self.base}/request": self._next, f"{self.base}/probe": lambda: self.probe}
         self.site.takes |= {f"{self.base}/answer": self._answered, f"{self.base}/output": self._gave}
-        self.site.watched[f"{self.base}/alive"] = lambda: self._lost("the page is gone: its process crashed")
+        self.site.watched[f"{self.base}/alive"] = self._gone
         self.server = Server(self.site)
         url = f"{self.server.url}/page/bench.html?session={self.base}"
         self.browser = chromium.Browser(place.program, url, cores, self._lost)
@@ -146,6 +147,11 @@ class PageChild:
 
     def _gave(self, body: bytes) -> None:
         self.output = body
+
+    def _gone(self) -> None:
+        """A page that goes with its browser is the browser's news."""
+        if not self.browser.ended_within(GONE_SECONDS):
+            self._lost("the page is gone: its process crashed, perhaps for want of memory")
 
     def _lost(self, line: str) -> None:
         self._answers.put({"error": line})

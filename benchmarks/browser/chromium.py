@@ -118,6 +118,11 @@ class Browser:
         if not self._closing:
             self._ended(self._death(code))
 
+    def ended_within(self, seconds: float) -> bool:
+        """Whether it has ended, or does while we wait."""
+        self._waiter.join(seconds)
+        return not self._waiter.is_alive()
+
     def _death(self, code: int) -> str:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         said = self.said()

@@ -14,6 +14,7 @@ from lightseg.benchmarks.browser import chromium, runtimes
 from lightseg.benchmarks.browser.child import Contract, PageChild, Place
 from lightseg.benchmarks.browser.runtimes import RUNTIMES
 from lightseg.benchmarks.browser.table import parity_table
+from lightseg.benchmarks.environment import environment
 from lightseg.benchmarks.measure import Row, measure
 from lightseg.benchmarks.selection import artifact_subjects
 from lightseg.errors import BadInput
@@ -64,7 +65,9 @@ def browse(
     args: argparse.Namespace, place: Place, todo: Sequence[Subject], console: Console, announce: Callable[[str], None]
 ) -> tuple[dict[str, Any], list[str]]:
     """Measure and print ``todo``; return the result, and a line per row that failed or answers wrongly."""
-    report = timing_mode.measured(args, todo, announce, partial(measure_in, place))
+    widest = timing_mode.cores(args, args.thread_counts[-1])
+    facts = with_browser(environment(widest), place)
+    report = timing_mode.measured(args, todo, announce, partial(measure_in, place), facts)
     timing_mode.show(report, console)
     if report.rows:
         console.print(parity_table(report.rows))
@@ -72,6 +75,12 @@ def browse(
         console.print(f"{facts['browser']}; {facts['clock']}", highlight=False, markup=False)
     failed = [f"{name} failed: {reason}" for name, reason in report.failed.items()]
     return report.to_dict(), [*failed, *wrong_answers(report)]
+
+
+def with_browser(facts: dict[str, Any], place: Place) -> dict[str, Any]:
+    """The environment, with the versions of what runs there."""
+    found = {package.name: package.version for package in runtimes.packages()}
+    return {**facts, "versions": {**facts["versions"], **found, "chromium": chromium.version(place.program)}}
 
 
 def measure_in(place: Place, subject: Subject, protocol: Protocol, cores: Sequence[int], images: str | None) -> Row:

@@ -59,8 +59,9 @@ class Site:
 
     def file(self, path: str) -> Path | None:
         """The file behind an address; None where there is none, or where it lies outside its folder."""
-        if path in self.files:
-            return self.files[path]
+        named = self.files.get(path)
+        if named is not None and named.is_file():
+            return named
         for prefix, folder in self.files.items():
             if prefix != "/" and prefix.endswith("/") and path.startswith(prefix):
                 found = (folder / path[len(prefix) :]).resolve()

@@ -1,4 +1,4 @@
-// From a photograph to the network's input and from its logits to a mask, number for number as the Python package does.
+// From a photograph to the network's input and from its logits to a mask, as the Python package does it.
 // Photographs are RGBA (as a canvas gives them; opacity is ignored). Sizes are [height, width].
 
 const BITS = 22; // of a weight's fraction: the products of a byte and these still fit in 32 bits, summed
@@ -25,7 +25,10 @@ export function weights(have, want) {
 const HALF = 1 << (BITS - 1);
 const byte = (sum) => Math.min(255, Math.max(0, sum >> BITS));
 
-/** Bilinear, widened when shrinking, rounded to bytes after each axis: Pillow's, bit for bit. RGBA in, RGB out. */
+/**
+ * Bilinear, widened when shrinking, rounded to bytes after each axis. RGBA in, RGB out. Pillow's, bit for bit where it
+ * takes the width first; newer ones sometimes take the height first, which moves some values by one of 255 levels.
+ */
 export function resize(rgba, [height, width], [tall, wide]) {
   const rows = new Uint8Array(height * wide * 3);
   const across = weights(width, wide);
