@@ -21,6 +21,8 @@ INSIDES = {
     "coreml": "mil:MilInside",
     "ncnn": "ncnn:NcnnInside",
     "openvino": "openvino:OpenVinoInside",
+    "tensorrt": "tensorrt:TensorRtInside",
+    "tensorrt_rtx": "tensorrt:TensorRtRtxInside",
     "executorch": "executorch:ExecuTorchInside",
 }
 """Module of this folder and class, by target."""

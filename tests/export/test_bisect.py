@@ -82,7 +82,7 @@ def failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, st
         with monkeypatch.context() as patch:
             patch.setitem(TARGETS, target, replace(TARGETS[target], convert=seeded))
             with pytest.raises(ParityError):
-                export(ref.model, target, tmp_path, Request(input_size=ref.size), ref)
+                export(ref.model, target, tmp_path, Request(input_size=ref.size, capabilities=()), ref)
         (path,) = (p for p in tmp_path.iterdir() if p.name.endswith(".failed"))
         return path, seeded.node
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("torch", "onnx", "onnxruntime", "onnxscript", "ai_edge_litert", "tensorflow", "coremltools", "tensorrt", "tensorrt_rtx",
-         "openvino", "ncnn", "litert_torch", "cv2", "rich", "yaml", "numpy", "PIL")  # fmt: skip
+HEAVY = ("torch", "onnx", "onnxruntime", "onnxscript", "ai_edge_litert", "tensorflow", "coremltools", "tensorrt",
+         "tensorrt_rtx", "openvino", "ncnn", "litert_torch", "cv2", "rich", "yaml", "numpy", "PIL")  # fmt: skip
 
 
 def loaded_by(statement: str) -> set[str]:
