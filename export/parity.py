@@ -38,6 +38,14 @@ probe is above 0.004), at most 0.57 of what is allowed."""
 
 ROUNDING = 4.0
 
+STABILITY: dict[str, dict[str, float]] = {
+    "fp32": {"flipped_weight": 1e-6, "interior": 1e-5, "iou": 0.999},
+    "fp16": {"flipped_weight": 1e-3, "interior": 1e-3, "iou": 0.97},
+}
+"""Per precision, on real images: the largest share of the reference's margin that changed pixels may carry (mean over
+the images), of pixels that may change off any boundary, and the least IoU of each class with PyTorch's own mask, which
+the lower end of its 95 % interval must reach. int8 is judged by the task: see `quantization`."""
+
 
 @dataclass(frozen=True)
 class ProbeParity:
@@ -68,6 +76,13 @@ class ProbeParity:
         same = self.decided_flips == 0 and self.agreement >= self.agreement_needed
         return math.isfinite(self.max_error) and near and same
 
+    def row(self) -> str:
+        """A line of `Parity.diff`."""
+        errors = f"{_beside(self.max_error, self.allowed):>22} {_beside(self.mean_error, self.allowed_mean):>22}"
+        flips = f"{self.decided_flips:8} {self.near_tie_flips:6} {self.boundary_flips:6}"
+        same = _beside(1 - self.agreement, 1 - self.agreement_needed).replace("e-0", "e-")
+        return f"{self.probe:13} {errors} {flips} off {same}{'' if self.ok else '   WRONG'}"
+
     def __str__(self) -> str:
         if not np.isfinite(self.max_error):
             return f"on probe {self.probe} it returns NaN or infinity: values leave the range of their type"
@@ -77,6 +92,10 @@ class ProbeParity:
             f"{self.decided_flips} decided pixels of {self.pixels} change their class (allowed 0) and "
             f"{100 * self.agreement:.2f} % keep it (needed {100 * self.agreement_needed:.2f} %)"
         )
+
+
+def _beside(value: float, limit: float) -> str:
+    return f"{value:.2e} {'<=' if value <= limit else '> '} {limit:.2e}"
 
 
 @dataclass(frozen=True)
@@ -108,7 +127,16 @@ class Parity:
         """Raise `ParityError` with the number and the limit unless every probe passes."""
         if self.ok:
             return
-        raise ParityError(f"{what} does not equal PyTorch: {self.worst}")
+        error = ParityError(f"{what} does not equal PyTorch: {self.worst}")
+        error.diff = self.diff()
+        raise error
+
+    def diff(self) -> str:
+        """One line per probe: every figure beside its limit, and which are beyond it."""
+        head = (
+            f"{'probe':13} {'largest error':>22} {'mean error':>22} {'decided':>8} {'near':>6} {'edge':>6} same class"
+        )
+        return "\n".join([head, *(p.row() for p in self.probes)])
 
     def to_dict(self) -> dict[str, Any]:
         rows = [asdict(p) for p in self.probes]

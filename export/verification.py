@@ -15,17 +15,19 @@ from lightseg.export.runner import Runner
 from lightseg.export.targets import target_of
 
 if TYPE_CHECKING:
+    from lightseg.export.stability import Stability
     from lightseg.zoo import SegmentationModel
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify` found: the repeated goldens, and the full comparison when PyTorch was asked."""
+    """What `verify` found: the repeated goldens, and the comparisons with PyTorch that were asked for."""
 
     artifact: Artifact
     runner: dict[str, str]
     goldens: Sequence[dict[str, Any]]
     parity: Parity | None
+    decisions: Stability | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -34,16 +36,23 @@ class Verification:
             "runner": self.runner,
             "goldens": list(self.goldens),
             "parity": self.parity and self.parity.to_dict(),
+            "decisions": self.decisions and self.decisions.to_dict(),
         }
 
 
 def verify(
-    path: str | Path, torch: bool = False, weights: str | None = None, threads: int = 1, runtime: str | None = None
+    path: str | Path,
+    torch: bool = False,
+    weights: str | None = None,
+    threads: int = 1,
+    runtime: str | None = None,
+    images: str | Path | None = None,
+    limit: int | None = None,
 ) -> Verification:
     """Repeat an artifact's proof from the file alone; with ``torch`` also against PyTorch, probe by probe.
 
     ``weights`` names a weights file where the artifact was made from one, ``runtime`` a second runtime of the format
-    (see `load`).
+    (see `load`). ``images``, a folder, has the decisions on at most ``limit`` photographs compared with PyTorch's too.
 
     Errors: `ParityError` with the number and the limit; `BadInput` for a damaged or foreign file; `Unsupported` where
     PyTorch is asked for and not installed.
@@ -63,7 +72,19 @@ def verify(
 
         parity = measure(artifact, runner, Reference(model, *artifact.size))
         parity.check(artifact.path.name)
-    return Verification(artifact, runner.details, goldens, parity)
+    decided = None
+    if images is not None:
+        decided = _decisions(artifact, runner, weights, Path(images), limit)
+        decided.check(artifact.path.name)
+    return Verification(artifact, runner.details, goldens, parity, decided)
+
+
+def _decisions(artifact: Artifact, runner: Runner, weights: str | None, folder: Path, limit: int | None) -> Stability:
+    from lightseg.export.runner import torch_runner
+    from lightseg.export.stability import images_in, stability
+
+    model = model_of(artifact, weights)
+    return stability(artifact, runner, torch_runner(model, double=True), images_in(folder, limit))
 
 
 def model_of(artifact: Artifact, weights: str | None = None) -> SegmentationModel:

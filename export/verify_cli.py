@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightseg.cli import add_json, add_threads, command, emit_json, model_names, run
+from lightseg.cli import add_json, add_threads, command, emit_json, model_names, positive, run
 from lightseg.export.junit import Case, write_junit
 
 EXAMPLES = """\
   lightseg-verify sinet-lightseg-fp32.tflite            golden inputs and outputs that travel with the file
   lightseg-verify *.onnx --torch                        every probe against PyTorch float64
   lightseg-verify mine.onnx --torch --weights mine.safetensors
+  lightseg-verify mine.tflite --images photos           the decisions on real images, weighed by how sure they were
   lightseg-verify mine.tflite --runtime tensorflow      a second opinion: TensorFlow's own interpreter
   lightseg-verify out/*.tflite --junit parity.xml       verdicts a CI service shows
   lightseg-verify mine.onnx.failed --bisect --out tmp   which operation goes wrong, from which line; a reproduction
@@ -30,6 +31,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("artifact", nargs="*", metavar="FILE")
     p.add_argument("--torch", action="store_true", help="compare with PyTorch too; needs the weights")
     p.add_argument("--weights", metavar="FILE", help="the weights file the artifact was made from")
+    p.add_argument("--images", metavar="DIR", help="compare decisions on the photographs of a folder with PyTorch's")
+    p.add_argument("--limit", type=positive, metavar="N", help="at most so many of them")
     p.add_argument("--runtime", metavar="NAME", help="a second runtime of the format: tensorflow for .tflite files")
     p.add_argument(
         "--bisect", action="store_true", help="find the first operation that leaves PyTorch; needs the weights"
@@ -67,7 +70,8 @@ def _main(args: argparse.Namespace) -> int:
         try:
             result, said, failure = examine(args, path)
         except LightsegError as error:
-            result, said, failure = {"file": path}, "", str(error)
+            result, said, failure = {"file": path}, getattr(error, "diff", ""), str(error)
+            _say(args, said, end="\n" if said else "")
         if failure:
             print(f"lightseg-verify: {failure}", file=sys.stderr)
             result |= {"error": failure}
@@ -85,7 +89,7 @@ Verdict = tuple[dict[str, Any], str, str | None]
 def _verified(args: argparse.Namespace, path: str) -> Verdict:
     from lightseg.export.verification import verify
 
-    result = verify(path, args.torch, args.weights, args.threads, args.runtime).to_dict()
+    result = verify(path, args.torch, args.weights, args.threads, args.runtime, args.images, args.limit).to_dict()
     said = _summary(result)
     _say(args, f"{path}: proven; {said}")
     return result, said, None
@@ -184,12 +188,19 @@ def _summary(result: dict[str, Any]) -> str:
         parts.append(
             f"PyTorch float64: relative error {p['relative_error']:.1e}, same class {100 * p['agreement']:.4f} %"
         )
+    if result["decisions"]:
+        d = result["decisions"]
+        least = min((c["iou"] for c in d["classes"]), default=1.0)
+        parts.append(
+            f"decisions on {len(d['images'])} images: margin lost {d['flipped_weight']:.1e}, changed off any boundary "
+            f"{d['interior']:.1e}, on one {d['boundary']:.1e}, least IoU {least:.6f}"
+        )
     return "; ".join(parts)
 
 
-def _say(args: argparse.Namespace, text: str) -> None:
+def _say(args: argparse.Namespace, text: str, end: str = "\n") -> None:
     if args.json != "-":
-        print(text)
+        print(text, end=end)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,9 @@ class MissingExtra(Unsupported):
 class ParityError(LightsegError):
     """An artifact disagrees with PyTorch beyond the tolerance."""
 
+    diff = ""
+    """All figures beside their limits, in several lines, where there is more to say than the message."""
+
 
 class OutputError(LightsegError):
     """A result could not be written; what was there before is untouched."""

@@ -128,3 +128,12 @@ def test_tolerances_are_small_finite_and_complete() -> None:
         assert row.keys() - {"rounding"} == {"relative", "mean", "agreement"}
         assert 0 < row.get("rounding", ROUNDING) <= 4
         assert 0 < row["mean"] <= row["relative"] < 0.01 and 0.9 < row["agreement"] <= 1
+
+
+def test_the_text_shows_every_probe_and_marks_the_wrong_ones() -> None:
+    good, bad = compared(logits(), logits()), replace(compared(logits() + 1, logits()), probe="the bad one")
+    with pytest.raises(ParityError) as caught:
+        Parity("r", {}, (good, bad)).check("it")
+    head, first, second = caught.value.diff.splitlines()
+    assert "largest error" in head and "WRONG" not in first and "<=" in first
+    assert second.startswith("the bad one") and second.endswith("WRONG") and "1.00e+00 >  1.00e-01" in second
