@@ -47,13 +47,15 @@ def _card(shown: View, group: Group) -> Card:
     return Card(group, line, found, score[1] if score else None, colour(line.runtime))
 
 
-def pictures(shown: View) -> list[tuple[str, list[Mapping[str, Any]]]]:
-    """Rows with masks by network, in order."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
+def pictures(shown: View) -> list[tuple[str, list[tuple[list[str], Mapping[str, Any]]]]]:
+    """By network, in order: the runtimes whose pictures are the same, and those pictures."""
+    found: dict[str, dict[str, tuple[list[str], Mapping[str, Any]]]] = {}
     for row in shown.samples.get("rows", ()):
         if "mask" in row:
-            found.setdefault(row["network"], []).append(row)
-    return list(found.items())
+            precision = "" if row["precision"] in ("", "fp32") else f" {row['precision']}"
+            same = found.setdefault(row["network"], {}).setdefault(row["mask"], ([], row))
+            same[0].append(row["runtime"] + precision)
+    return [(network, list(rows.values())) for network, rows in found.items()]
 
 
 def unseen(shown: View) -> list[tuple[str, str]]:

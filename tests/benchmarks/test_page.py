@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 from lightseg.benchmarks import cli
+from lightseg.benchmarks.cited import CITED
 from lightseg.benchmarks.measure import Row
 from lightseg.benchmarks.page import plots
 from lightseg.benchmarks.page.render import as_html, headline, write_report
+from lightseg.benchmarks.page.sections import cards, further, panels, pictures
 from lightseg.benchmarks.page.text import as_csv, as_markdown
 from lightseg.benchmarks.page.view import View, read_results, score_of, view
 from lightseg.benchmarks.report import Report
@@ -61,7 +63,7 @@ def page(result: dict[str, Any]) -> View:
 class Tags(HTMLParser):
     """Every tag closed in its turn, and every address that would be fetched."""
 
-    VOID = ("meta", "br", "hr", "path", "rect", "circle")
+    VOID = ("meta", "br", "hr", "path", "rect", "circle", "img")
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -72,7 +74,8 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.seen.append(tag)
-        self.fetched += [value or "" for name, value in attrs if name in ("src", "href", "data")]
+        addresses = [value or "" for name, value in attrs if name in ("src", "href", "data")]
+        self.fetched += [address for address in addresses if not address.startswith("data:image/")]
         if tag not in self.VOID or tag in ("rect", "path"):
             self.open.append(tag)
 
@@ -90,7 +93,7 @@ def test_the_page_needs_no_network_and_is_well_formed(page: View) -> None:
     assert tags.fetched == []
     assert [tag for tag in tags.open if tag != "meta"] == []
     assert "@import" not in html and "url(" not in html
-    assert tags.seen.count("svg") == 2 and tags.seen.count("table") == 1
+    assert tags.seen.count("svg") == 2 and tags.seen.count("table") == 2
     assert "A &lt;CPU&gt; &amp; more" in html and "it &lt;died&gt;" in html
 
 
@@ -113,7 +116,7 @@ def test_an_invalid_row_is_never_the_fastest(page: View) -> None:
 
 def test_csv_has_every_boundary_unrounded(page: View, result: dict[str, Any]) -> None:
     rows = list(csv.DictReader(io.StringIO(as_csv(page))))
-    assert {row["boundary"] for row in rows} == {"import_and_load", "load", "first", "run", "run_cpu"}
+    assert {row["boundary"] for row in rows} >= {"import_and_load", "load", "first", "run", "run_cpu"}
     run = next(row for row in rows if row["runtime"] == "tflite" and row["boundary"] == "run")
     assert float(run["p50_ms"]) == result["rows"][1]["summary"]["run"]["p50_ms"]
     assert run["file"] == "sinet-clova-fp32.tflite" and run["verdict"] == "NOISY"
@@ -172,6 +175,74 @@ def test_counts_and_emulation_stand_on_the_page_too(result: dict[str, Any]) -> N
     for expected in ("1,234", "instructions, x86-64", "45.6", "not compared"):
         assert expected in html
     assert headline(view([counted])) == "Exact counts; nothing was timed."
+
+
+LAYERS = {
+    "layers": [
+        {"name": "stem", "op": "Conv", "kind": "conv", "value": 3.0},
+        {"name": "stem_act", "op": "PRelu", "kind": "activation", "value": 1.0},
+    ],
+    "unit": "ms",
+    "source": "a profiler",
+}
+
+
+def test_layers_are_shares_of_the_whole_and_say_what_they_are(result: dict[str, Any]) -> None:
+    counted = {**LAYERS, "unit": "MACs", "source": "counted", "layers": [{**LAYERS["layers"][0], "bytes": 4}]}  # type: ignore[index]
+    result["layers"] = {"a.onnx": LAYERS, "b.tflite": counted, "c.ncnn": {"reason": "no <profiler>"}}
+    shown = view([result])
+    profiled, work = panels(shown)
+    assert [(kind.name, kind.share) for kind in profiled.kinds] == [("conv", 0.75), ("activation", 0.25)]
+    assert not profiled.counted and work.counted and len(work.strips) == 2
+    html = as_html(shown)
+    assert "counted, not timed" in html and "c.ncnn: no &lt;profiler&gt;" in html
+    pieces = re.findall(r'<rect class="k\d" x="([\d.]+)" y="0" width="([\d.]+)"', profiled.strips[0][1])
+    assert len(pieces) == 2
+    assert sum(map(float, pieces[-1])) == pytest.approx(1000, abs=1)
+
+
+def test_masks_and_the_cards_that_show_them(result: dict[str, Any]) -> None:
+    same = {
+        "network": "sinet-clova",
+        "precision": "fp32",
+        "mask": "data:image/jpeg;base64,AA",
+        "overlay": "data:image/x",
+    }
+    rows = [{**same, "runtime": name, "cutout": f"data:image/{name[0]}"} for name in ("PyTorch eager", "tflite")]
+    other = {**rows[0], "runtime": "onnx", "mask": "data:image/jpeg;base64,BB"}
+    lost = {"network": "sinet-clova", "runtime": "ncnn", "precision": "", "reason": "it died"}
+    result["samples"] = {"photo": "data:image/jpeg;base64,CC", "rows": [*rows, other, lost]}
+    shown = view([result])
+    assert [runtimes for runtimes, _ in pictures(shown)[0][1]] == [["PyTorch eager", "tflite"], ["onnx"]]
+    (card,) = cards(shown)
+    assert (card.line.runtime, card.picture) == ("tflite", "data:image/t")
+    tags = Tags(as_html(shown))
+    assert tags.fetched == []
+    assert tags.seen.count("img") == 1 + 1 + 2 * 3
+
+
+def test_a_boundary_nobody_foresaw_has_a_column(result: dict[str, Any]) -> None:
+    result["rows"][1]["summary"]["across_the_wire"] = {**result["rows"][1]["summary"]["run"], "median_ms": 7.25}
+    shown = view([result])
+    assert "across_the_wire" in further(shown)
+    html = as_html(shown)
+    assert "<th>across the wire</th>" in html and "7.25" in html
+
+
+def test_published_cited_measured_and_predicted_never_share_a_column(result: dict[str, Any]) -> None:
+    result["cited"] = [*result["cited"], {**result["cited"][0], "kind": "predicted", "milliseconds": 77.7}]
+    html = as_html(view([result]))
+    assert "77.7" not in html, "only what is cited may stand under that heading"
+    (table,) = (part for part in html.split("<table") if "ms, cited" in part)
+    body = table.partition("</table>")[0]
+    for citation in CITED:
+        assert f"<td>{citation.milliseconds}</td>" in body and citation.source in body and citation.read in body
+        assert citation.kind == "cited"
+    measured = [number for line in view([result]).lines for number in (f"{line.p50:.3g}",)]
+    assert not any(f"<td>{number}</td>" in body for number in measured)
+    elsewhere = as_markdown(view([result])) + as_csv(view([result]))
+    assert "Qualcomm" not in elsewhere
+    assert "published" not in html and "predicted." in html
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.9, 1.1), (3, 60), (0.5, 900), (0.001, 5000), (99.9, 100.1)])
