@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,16 +67,19 @@ def _main(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace, photo: Path) -> int:
     """Serve the page until the user stops it."""
-    import threading
-
     from lightseg.benchmarks.browser import runtimes, show
 
     folder = runtimes.default_folder()
     runtimes.require(folder)  # before the export, which takes its time
     artifacts = args.artifact or _exported(args)
     site = show.demo_site(folder, artifacts, photo)
-    show.serve(site, args.port, _say_address, threading.Event().wait)
+    show.serve(site, args.port, _say_address, _wait)
     return 0
+
+
+def _wait() -> None:
+    """For ever, or until Ctrl-C."""
+    threading.Event().wait()
 
 
 def _exported(args: argparse.Namespace) -> list[Path]:

@@ -14,11 +14,14 @@ from lightseg.benchmarks.tables import MISSING
 
 
 def parity_table(rows: Sequence[Row]) -> Table:
-    """The golden outputs repeated in the browser: the worst of all goldens and processes."""
+    """The golden outputs repeated in the browser: the worst of all goldens and processes; and what really ran.
+
+    The processor time is the mean of the timed runs, of the page's main thread, where no other thread works for it.
+    """
     table = Table(title="answers in the browser", title_justify="left", box=box.SIMPLE_HEAD)
-    for name in ("model", "runtime", "version", "WebAssembly", "SIMD"):
+    for name in ("model", "runtime", "WebAssembly", "SIMD"):
         table.add_column(name, no_wrap=True)
-    for name in ("threads", "error / largest logit", "of what is allowed", "pixels changed"):
+    for name in ("threads", "CPU ms", "error / top logit", "of allowed", "pixels changed"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("equals PyTorch")
     for row in rows:
@@ -30,14 +33,21 @@ def _cells(row: Row) -> list[str | Text]:
     details = row.details
     return [
         row.subject.label,
-        row.subject.runtime,
-        details["version"],
+        f"{row.subject.runtime} {details['version']}",
         details["wasm"],
         details["simd"],
         details["threads"],
+        _processor_time(row),
         *_figures([one for process in row.processes for one in process.goldens.get("checked", ())], len(row.processes)),
         _verdict(row),
     ]
+
+
+def _processor_time(row: Row) -> str:
+    spent = [process.sampled["cpu_ns"] for process in row.processes]
+    if row.threads > 1 or None in spent:
+        return MISSING
+    return f"{sum(spent) / row.run.count / 1e6:.1f}"
 
 
 def _figures(checked: Sequence[dict[str, Any]], processes: int) -> list[str]:
