@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from lightseg.files import atomic_path
-from lightseg.weights import cache_dir
 
 TIMES = "tensorrt"
 """The package that has a use for it."""
@@ -18,6 +17,8 @@ TIMES = "tensorrt"
 
 def cache_path(module: str, version: str) -> Path | None:
     """Where timings of this version are kept; None for a package that has none. The library checks the GPU itself."""
+    from lightseg.weights import cache_dir  # PyTorch comes with it, which loading a file must not need
+
     return cache_dir() / module / f"{version}.timing" if module == TIMES else None
 
 
