@@ -17,6 +17,8 @@ from lightseg.export.writers.pte import read_pte, split, write_pte
 from lightseg.export.writers.xnnpack import INPUT, NOTHING, OUTPUT, XnnGraph
 
 FILE = "file.pte"
+KINDS = {1: np.float32, 2: np.float16}
+"""Element types by the schema's number."""
 
 
 class ExecuTorchInside:
@@ -63,14 +65,12 @@ class ExecuTorchInside:
         import torch
 
         with quiet():
-            part = self._with(steps, list(given), wanted)
-            shapes = [self._value[self._id[name]].dims for name in (*given, *wanted)]
-            program = write_pte(part, shapes[: len(given)], shapes[len(given) :])
-            method, _program = runtime_method(program)
+            method, _program = runtime_method(write_pte(self._with(steps, list(given), wanted)))
         native = [self._turned(name, value, (0, 2, 3, 1)) for name, value in given.items()]
-        method.set_inputs([torch.from_numpy(np.ascontiguousarray(value, np.float32)) for value in native])
+        kinds = [KINDS[int(self._value[self._id[name]].datatype)] for name in given]
+        method.set_inputs([torch.from_numpy(np.ascontiguousarray(v, kind)) for v, kind in zip(native, kinds)])
         method.execute()
-        found = zip(wanted, (output.numpy() for output in method.get_outputs()))
+        found = zip(wanted, (output.float().numpy() for output in method.get_outputs()))
         return {name: self._turned(name, value, (0, 3, 1, 2)) for name, value in found}
 
     def _turned(self, name: str, value: Array, order: tuple[int, ...]) -> Array:

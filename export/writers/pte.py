@@ -9,24 +9,20 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightseg.export.writers.xnnpack import XnnGraph
 
-Shapes = Sequence[Sequence[int]]
 
 MAGIC, IDENTIFIER = b"LIGHTSEG", (b"ET12",)
 EXTENDED = b"eh00"
 ALIGNMENT, LOW = 16, 2**32
-FLOAT = 6
-"""ExecuTorch's number of float32."""
 
 
-def write_pte(xnn: XnnGraph, input_shapes: Shapes, output_shapes: Shapes) -> bytes:
-    """The program of ``xnn``, whose externals are the inputs and then the outputs, all of them float32."""
+def write_pte(xnn: XnnGraph) -> bytes:
+    """The program of ``xnn``; its externals are the inputs and then the outputs, and so are the program's tensors."""
     from executorch.backends.xnnpack.serialization.xnnpack_graph_serialize import serialize_xnnpack_binary
     from executorch.exir import schema as s
     from executorch.exir._serialize._named_data_store import NamedDataStore
@@ -35,16 +31,16 @@ def write_pte(xnn: XnnGraph, input_shapes: Shapes, output_shapes: Shapes) -> byt
     store = NamedDataStore()
     for key, data in xnn.constants.items():
         store.add_named_data(key, data, alignment=ALIGNMENT)
-    tensors, size = _tensors([*input_shapes, *output_shapes])
-    ids = list(range(len(tensors)))
+    tensors, size = _tensors(xnn)
+    ids, inputs = list(range(len(tensors))), len(xnn.graph.input_ids)
     call = s.Instruction(s.DelegateCall(0, ids))
     where = s.BackendDelegateDataReference(s.DataLocation.INLINE, 0)
     plan = s.ExecutionPlan(
         name="forward",
         container_meta_type=s.ContainerMetadata("", ""),
         values=[s.EValue(tensor) for tensor in tensors],
-        inputs=ids[: len(input_shapes)],
-        outputs=ids[len(input_shapes) :],
+        inputs=ids[:inputs],
+        outputs=ids[inputs:],
         chains=[s.Chain([], [], [call], None)],
         operators=[],
         delegates=[s.BackendDelegate("XnnpackBackend", where, [])],
@@ -92,17 +88,20 @@ def is_whole(program: bytes) -> bool:
     return len(program) >= max(size, base + segments)
 
 
-def _tensors(shapes: Shapes) -> tuple[list[Any], int]:
-    """One after the other in one buffer, and its size."""
+def _tensors(xnn: XnnGraph) -> tuple[list[Any], int]:
+    """The externals one after the other in one buffer, and its size."""
     from executorch.exir import schema as s
     from executorch.exir.scalar_type import ScalarType
 
+    kinds = {1: (ScalarType.FLOAT, 4), 2: (ScalarType.HALF, 2)}
+    values = [value.xvalue_union for value in xnn.graph.xvalues if value.xvalue_union.flags]
     found, offset = [], 0
-    for shape in shapes:
+    for value in sorted(values, key=lambda value: value.external_id):
+        kind, bytes_each = kinds[int(value.datatype)]
         place = s.AllocationDetails(1, offset % LOW, offset // LOW)
-        order, dynamic = list(range(len(shape))), s.TensorShapeDynamism.STATIC
-        found.append(s.Tensor(ScalarType.FLOAT, 0, list(map(int, shape)), order, False, 0, 0, place, dynamic))
-        offset += -(-4 * prod(map(int, shape)) // ALIGNMENT) * ALIGNMENT
+        order, dynamic = list(range(len(value.dims))), s.TensorShapeDynamism.STATIC
+        found.append(s.Tensor(kind, 0, list(value.dims), order, False, 0, 0, place, dynamic))
+        offset += -(-bytes_each * prod(value.dims) // ALIGNMENT) * ALIGNMENT
     return found, offset
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 
 from lightseg.export.graph import ops
 from lightseg.export.graph.shapes import Shape, shapes
+from lightseg.export.writers.half import as_half
 
 INPUT, OUTPUT = 1, 2
 """Flags of values the delegate is given and gives."""
@@ -40,12 +41,17 @@ class XnnGraph:
     """By the value's id; constants have none."""
 
 
-def xnn_graph(graph: fx.GraphModule, input_shape: Shape, input_name: str, output_name: str) -> XnnGraph:
+def xnn_graph(
+    graph: fx.GraphModule, input_shape: Shape, input_name: str, output_name: str, half: bool = False
+) -> XnnGraph:
     """The delegate's graph of ``graph``. Input and output are N×C×H×W float32, as in the PyTorch network.
 
     ``input_shape`` is N×3×H×W, or N×H×W×3 where the graph takes images: such a file takes N×3×H×W floats from 0 to 255.
+    With ``half``, all weights and all values in between are float16.
+
+    Errors: `Unsupported` when a weight does not fit float16.
     """
-    return _Writer(graph, input_shape).write(input_name, output_name)
+    return _Writer(graph, input_shape, half).write(input_name, output_name)
 
 
 def _nhwc(shape: Shape) -> Shape:
@@ -57,10 +63,10 @@ def _array(tensor: Tensor) -> NDArray[Any]:
 
 
 class _Writer:
-    def __init__(self, graph: fx.GraphModule, input_shape: Shape) -> None:
+    def __init__(self, graph: fx.GraphModule, input_shape: Shape, half: bool) -> None:
         from executorch.backends.xnnpack.serialization import xnnpack_graph_schema as schema
 
-        self.schema, self.graph = schema, graph
+        self.schema, self.graph, self.half = schema, graph, half
         self.takes_images = any(isinstance(m, ops.FromImage) for m in graph.children())
         self.shapes = shapes(graph, input_shape)
         self.made = XnnGraph(schema.XNNGraph("0", [], [], 2, [], [], [schema.ConstantDataOffset(0, 0)]))
@@ -77,7 +83,10 @@ class _Writer:
                 self.values[node] = WRITERS[type(op)](self, node, op, [self.values[a] for a in node.args])
         n, c, h, w = self.shapes[last]
         result = self.value(output_name, (n, c, h, w), OUTPUT, 1)
-        self._transpose(self.values[last], result, (0, 3, 1, 2))
+        first = self.value(f"{output_name}.half", (n, c, h, w)) if self.half else result
+        self._transpose(self.values[last], first, (0, 3, 1, 2))
+        if self.half:
+            self.node("Convert", result, input_id=first)
         self.made.graph.output_ids.append(result)
         return self.made
 
@@ -87,6 +96,8 @@ class _Writer:
         n, h, w, c = shape
         given = self.value(name, (n, c, h, w), INPUT, 0)
         self.made.graph.input_ids.append(given)
+        if self.half:
+            given = self.node("Convert", self.value(f"{name}.half", (n, c, h, w)), input_id=given)
         return self._transpose(given, self.value(f"{name}.last", shape), (0, 2, 3, 1))
 
     def _transpose(self, x: int, y: int, order: Sequence[int]) -> int:
@@ -94,7 +105,8 @@ class _Writer:
 
     def value(self, name: str, shape: Sequence[int], flags: int = 0, external: int = NOTHING, constant: int = 0) -> int:
         s, identity = self.schema, len(self.made.names)
-        kind, dims = s.XNNDatatype.xnn_datatype_fp32, [int(extent) for extent in shape]
+        wide, narrow = s.XNNDatatype.xnn_datatype_fp32, s.XNNDatatype.xnn_datatype_fp16
+        kind, dims = (narrow if self.half and not flags else wide), [int(extent) for extent in shape]
         tensor = s.XNNTensorValue(kind, len(dims), dims, constant, external, flags, identity)
         self.made.graph.xvalues.append(s.XValue(tensor))
         self.made.names.append(name)
@@ -106,7 +118,7 @@ class _Writer:
 
     def constant(self, values: Tensor | NDArray[Any]) -> int:
         """Numbers of the network, stored once however often they occur."""
-        array = np.ascontiguousarray(values, "<f4")
+        array = as_half("the network", values) if self.half else np.ascontiguousarray(values, "<f4")
         data = array.tobytes()
         key = hashlib.sha256(data).hexdigest()
         if (key, array.shape) not in self.given:

@@ -19,9 +19,11 @@ from lightseg.export.graph import ops
 from lightseg.export.targets import executorch
 from lightseg.export.targets.executorch import ExecuTorchRunner, program_of, quiet
 from lightseg.export.writers.pte import MAGIC, read_pte, split, with_notes
+from lightseg.export.writers.xnnpack import xnn_graph
 from tests.export.conftest import Exported
 from tests.export.graph_builder import Builder
 from tests.export.subjects import graph_of, images, relative, require, small_size
+from tests.export.test_coreml import replace_first_weight
 from tests.export.written import ROUNDING, noise, run_written
 
 
@@ -42,7 +44,24 @@ def test_all_is_delegated_in_one_call_and_said(exported: Exported) -> None:
     assert artifact.parity is not None
     said = artifact.parity["runner"]
     assert (said["delegate"], said["partitions"], said["outside"]) == ("XnnpackBackend", "1", "nothing")
-    assert (said["arithmetic"], said["threads"], said["version"]) == ("float32", "1", artifact.versions["executorch"])
+    assert (said["weights"], said["arithmetic"]) == ("float32", "float32 between operations")
+    assert (said["threads"], said["version"]) == ("1", artifact.versions["executorch"])
+
+
+def test_float16_is_stored_and_handed_on(exported: Exported) -> None:
+    wide, narrow = (exported("sinet", "executorch", precision=p) for p in ("fp32", "fp16"))
+    assert wide.parity is not None and narrow.parity is not None
+    said = narrow.parity["runner"]
+    assert (said["weights"], said["arithmetic"]) == ("float16", "float16 between operations")
+    assert narrow.parity["relative_error"] > 10 * wide.parity["relative_error"]
+    sizes = [sum(map(len, read_pte(program_of(a.path)).constants.values())) for a in (wide, narrow)]
+    assert sizes[1] < 0.55 * sizes[0]
+
+
+def test_a_weight_beyond_float16_is_refused() -> None:
+    huge = replace_first_weight(graph_of("sinet"), 1e6)
+    with quiet(), pytest.raises(Unsupported, match=r"has a weight of 1e\+06, beyond the 65504.*--precision fp32"):
+        xnn_graph(huge, (1, 3, *small_size("sinet")), "image", "logits", half=True)
 
 
 def test_what_the_program_calls_is_read_from_the_program(alone: Path) -> None:
@@ -55,7 +74,7 @@ def test_what_the_program_calls_is_read_from_the_program(alone: Path) -> None:
     plan.operators.append(s.Operator("aten::clone", "out"))
     plan.chains[0].instructions.append(s.Instruction(s.KernelCall(0, [0, 1])))
     found = executorch._inside(bytes(serialize_pte_binary(file, extract_delegate_segments=True)))
-    assert found == {"delegate": "XnnpackBackend", "partitions": "1", "outside": "aten::clone"}
+    assert (found["delegate"], found["partitions"], found["outside"]) == ("XnnpackBackend", "1", "aten::clone")
 
 
 def test_the_runtime_reads_the_program_and_not_the_notes_behind_it(alone: Path) -> None:
