@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -26,19 +26,19 @@ MISSING = "—"
 def latency_table(rows: Sequence[Row]) -> Table:
     """Milliseconds: load and first inference (medians over processes), then the steady state of the run alone."""
     table = Table(title="measured, milliseconds", title_justify="left", box=box.SIMPLE_HEAD)
-    device = any(row.latency("device") for row in rows)
+    extra = [name for name, value in EXTRA.items() if any(value(row) for row in rows)]
     for name in ("model", "runtime"):
         table.add_column(name, no_wrap=True)
     numbers = ["input", "threads", "load", "first", "run p50", "±", "p90", "p99", "min", "MAD", "CPU p50", "samples"]
-    for name in numbers + (["device p50"] if device else []):
+    for name in numbers + extra:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict")
     for row in rows:
-        table.add_row(*_cells(row, device))
+        table.add_row(*_cells(row, extra))
     return table
 
 
-def _cells(row: Row, device: bool) -> list[str | Text]:
+def _cells(row: Row, extra: Sequence[str]) -> list[str | Text]:
     run, shape = row.run, row.subject.shape
     precision = f" {row.subject.precision}" if row.subject.precision not in ("", "fp32") else ""
     cells: list[str | Text] = [
@@ -54,8 +54,7 @@ def _cells(row: Row, device: bool) -> list[str | Text]:
         _median(row, "run_cpu"),
         str(run.count),
     ]
-    if device:
-        cells.append(_median(row, "device"))
+    cells += [EXTRA[name](row) or MISSING for name in extra]
     return [*cells, Text(row.verdict, STYLE[row.verdict])]
 
 
@@ -75,6 +74,9 @@ def notes(rows: Sequence[Row]) -> list[str]:
     lines = ["±: half of the 95 % interval of the run's median"] if rows else []
     lines += [f"{row.subject.name}: {row.verdict}, {'; '.join(row.reasons)}" for row in rows if row.reasons]
     lines += [f"{row.subject.name}: {row.subject.note}" for row in rows if row.subject.note]
+    if any(row.latency("image_to_mask") for row in rows):
+        lines.append("photo to mask: resize, normalise, run, enlarge, argmax, in a pass of its own; MB: largest resident "
+                     "memory, in a process of its own")
     if any(row.run.p99 is None for row in rows):
         lines.append(f"{MISSING}: the samples do not support this percentile (p90 needs 36, p99 needs 368)")
     return lines
@@ -156,6 +158,30 @@ def _half_width(row: Row) -> str:
 def _median(row: Row, boundary: Boundary) -> str:
     latency = row.latency(boundary)
     return _ms(None if latency is None else latency.median)
+
+
+def _apart(row: Row, boundary: Boundary) -> str:
+    return _median(row, boundary) if row.latency(boundary) else ""
+
+
+def _megabytes(row: Row) -> str:
+    peak = row.memory.get("peak_memory_bytes")
+    return f"{peak / 1e6:.0f}" if peak else ""
+
+
+def _millijoules(row: Row) -> str:
+    told = [one.energy["joules_per_run"] * 1e3 for one in row.processes if "joules_per_run" in one.energy]
+    return f"{sorted(told)[len(told) // 2]:.3g}" if told else ""
+
+
+EXTRA: dict[str, Callable[[Row], str]] = {
+    "device p50": lambda row: _apart(row, "device"),
+    "transfer": lambda row: _apart(row, "transfer"),
+    "photo to mask": lambda row: _apart(row, "image_to_mask"),
+    "MB": _megabytes,
+    "mJ": _millijoules,
+}
+"""Columns that are shown where a row has them; each is measured apart from the run."""
 
 
 def _ms(nanoseconds: float | None) -> str:

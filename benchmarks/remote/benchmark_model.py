@@ -33,7 +33,8 @@ STATISTICS = re.compile(r"\b(count|first|curr|min|max|avg|std|p5|median|p95)=([\
 TIMINGS = re.compile(
     r"Init: ([\d.e+]+), First inference: ([\d.e+]+), Warmup \(avg\): ([\d.e+]+), Inference \(avg\): ([\d.e+]+)"
 )
-DELEGATE = re.compile(r"delegate.*executed by the delegate|XNNPACK delegate.*", re.IGNORECASE)
+DELEGATES = (r"[^\n]*executed by the delegate[^\n]*", r"[^\n]*XNNPACK delegate[^\n]*")
+"""What says which kernels ran, the surest first."""
 SECONDS = 1800.0
 
 
@@ -98,15 +99,15 @@ class Tool:
     """The program on the phone, in our folder there."""
 
     def __init__(self, link: Adb, folder: str, given: Path | None) -> None:
-        self.link, self.folder = link, folder
+        self.link, self.folder, self._quoted = link, folder, shlex.quote(folder)
         self.program = self._pushed(given) if given else self._found()
 
     def _pushed(self, given: Path) -> str:
         if not given.is_file():
             raise BadInput(f"--benchmark-model {given}: no such file")
         self.link.put({NAME: given.read_bytes()}, self.folder)
-        run(self.link, f"chmod 755 {self.folder}/{NAME}")
-        return f"{self.folder}/{NAME}"
+        run(self.link, f"chmod 755 {self._quoted}/{NAME}")
+        return f"{self._quoted}/{NAME}"
 
     def _found(self) -> str:
         for place in PLACES:
@@ -131,7 +132,7 @@ class Tool:
 
     def run(self, graph: str, threads: int, *options: str) -> str:
         words = [f"--graph={self.folder}/{graph}", f"--num_threads={threads}", *options]
-        script = f"cd {self.folder} && {self.program} {' '.join(map(shlex.quote, words))} 2>&1; exit $?"
+        script = f"cd {self._quoted} && {self.program} {' '.join(map(shlex.quote, words))} 2>&1; exit $?"
         code, out, said = attempt(self.link.command(script), seconds=SECONDS)
         if code:
             line = self.link.broken(code, said)
@@ -179,7 +180,7 @@ class ToolRunner(Runner):
 
     def run(self) -> None:
         folder = self._tool.folder
-        run(self._tool.link, f"rm -f {folder}/output.bin")
+        run(self._tool.link, f"rm -f {shlex.quote(folder)}/output.bin")
         self._tool.run(
             self._artifact.path.name,
             self._threads,
@@ -195,7 +196,7 @@ class ToolRunner(Runner):
 
     def fetch(self) -> NDArray[Any]:
         tool = self._tool
-        code, _, said = attempt(tool.link.command(f"[ -s {tool.folder}/output.bin ] || exit 9"))
+        code, _, said = attempt(tool.link.command(f"[ -s {shlex.quote(tool.folder)}/output.bin ] || exit 9"))
         if code == 9:
             raise NoOutput("no output file")
         check(tool.link, code, said)
@@ -214,12 +215,12 @@ def read(out: str, thermal_states: tuple[str, str] = ("not readable", "not reada
     if summary is None or not lines:
         raise Failed(f"{NAME} told no timings: {last_line(out)}")
     last = {name: float(value) for name, value in lines[-1].items()}
-    delegate = DELEGATE.search(out)
+    delegate = next((found for pattern in DELEGATES if (found := re.search(pattern, out))), None)
     init, first, warm_up, average = map(float, summary.groups())
     return Told(
         init, first, warm_up, average, int(last["count"]), last.get("min", average), last.get("max", average),
         last.get("std", 0.0), last.get("median"), last.get("p5"), last.get("p95"),
-        delegate[0].strip() if delegate else "not said", thermal_states,
+        delegate[0].removeprefix("INFO:").strip() if delegate else "not said", thermal_states,
     )  # fmt: skip
 
 

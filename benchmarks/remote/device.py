@@ -37,14 +37,14 @@ class Device:
         self, link: Link, python: str = "python3", parent: str | None = None, python_optional: bool = False
     ) -> None:
         self.link, self.python, self.python_optional = link, python, python_optional
-        self.parent = link.temporary if parent is None else shlex.quote(parent)
+        self._template = f'"{link.temporary}/{FOLDER}"' if parent is None else shlex.quote(f"{parent}/{FOLDER}")
         self.folder = ""
         self.facts: dict[str, Any] = {}
         """What the runner says of the Python there; empty where there is none, and none is needed."""
         self._placed: set[str] = set()
 
     def __enter__(self) -> Device:
-        self.folder = run(self.link, f'umask 077; mktemp -d "{self.parent}/{FOLDER}"').strip()
+        self.folder = run(self.link, f"umask 077; mktemp -d {self._template}").strip()
         try:
             self.link.put({bundle.NAME: bundle.bundle()}, self.folder)
             self.facts = self._probe()
@@ -59,7 +59,7 @@ class Device:
     def _remove(self) -> None:
         """Best effort: where the device is gone, so is the way to its folder."""
         with contextlib.suppress(Failed):
-            run(self.link, f"rm -rf -- {self.folder}")
+            run(self.link, f"rm -rf -- {shlex.quote(self.folder)}")
 
     def _probe(self) -> dict[str, Any]:
         from lightseg.export.targets import TARGETS
@@ -110,7 +110,7 @@ class Device:
             )
 
     def _runner(self) -> str:
-        return f"{self.python} {self.folder}/{bundle.NAME}"
+        return f"{self.python} {shlex.quote(f'{self.folder}/{bundle.NAME}')}"
 
     def child(self, threads: int) -> RemoteChild:
         """A measured process there, spoken to through the link."""
@@ -163,7 +163,7 @@ class RemoteChild(Child):
 
     def __init__(self, link: Link, threads: int, command: Sequence[str]) -> None:
         super().__init__(threads, command)
-        self.link = link
+        self.link, self.command = link, command
 
     def _death(self) -> Failed:
         code = self.process.wait(timeout=60)
@@ -172,6 +172,8 @@ class RemoteChild(Child):
         if line is not None:
             return Unreachable(line)
         last = last_line(said)
+        if code < 0:
+            return Failed(f"{self.command[0]} was killed here by {signal.Signals(-code).name}")
         if code > 128 and code - 128 in set(signal.Signals):
             how = f"was killed there by {signal.Signals(code - 128).name}"
         else:

@@ -41,7 +41,7 @@ class Ssh:
 
     def put(self, files: Mapping[str, bytes], folder: str) -> None:
         """By tar, which every Linux has; scp needs a server part that small systems leave out."""
-        code, _, said = attempt(self.command(f"tar -xf - -C {folder}"), _tar(files), seconds=600.0)
+        code, _, said = attempt(self.command(f"tar -xf - -C {shlex.quote(folder)}"), _tar(files), seconds=600.0)
         check(self, code, said)
 
 
