@@ -72,7 +72,8 @@ def browse(
     if report.rows:
         console.print(parity_table(report.rows))
         facts = report.rows[0].details
-        console.print(f"{facts['browser']}; {facts['clock']}", highlight=False, markup=False)
+        line = f"{facts['browser']}; SIMD {facts['simd']}; {facts['clock']}"
+        console.print(line, highlight=False, markup=False)
     failed = [f"{name} failed: {reason}" for name, reason in report.failed.items()]
     return report.to_dict(), [*failed, *wrong_answers(report)]
 

@@ -19,9 +19,9 @@ def parity_table(rows: Sequence[Row]) -> Table:
     The processor time is the mean of the timed runs, of the page's main thread, where no other thread works for it.
     """
     table = Table(title="answers in the browser", title_justify="left", box=box.SIMPLE_HEAD)
-    for name in ("model", "runtime", "WebAssembly", "SIMD"):
+    for name in ("model", "runtime", "WebAssembly"):
         table.add_column(name, no_wrap=True)
-    for name in ("threads", "CPU ms", "error / top logit", "of allowed", "pixels changed"):
+    for name in ("threads", "CPU ms", "error/top logit", "of allowed", "pixels changed"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("equals PyTorch")
     for row in rows:
@@ -34,8 +34,7 @@ def _cells(row: Row) -> list[str | Text]:
     return [
         row.subject.label,
         f"{row.subject.runtime} {details['version']}",
-        details["wasm"],
-        details["simd"],
+        details["wasm"].replace(".wasm", ""),
         details["threads"],
         _processor_time(row),
         *_figures([one for process in row.processes for one in process.goldens.get("checked", ())], len(row.processes)),
