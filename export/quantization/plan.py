@@ -22,6 +22,7 @@ from lightseg.export.graph.quantised import QuantisedConv
 from lightseg.export.probes import NATURAL
 from lightseg.export.quantization.calibration import Calibration, gather
 from lightseg.export.quantization.equalise import equalise_channels
+from lightseg.export.quantization.placement import better_in_float
 from lightseg.export.quantization.quantise import convolutions, quantise, values_to_watch
 from lightseg.export.quantization.ranges import grids, watch
 from lightseg.export.quantization.scheme import Scheme
@@ -43,7 +44,8 @@ COUNT = "int8_layers"
 
 @dataclass(frozen=True)
 class Wish:
-    """What the user says about int8. ``max_drop`` None: all convolutions, or a refusal; a number: a search."""
+    """What the user says about int8. ``max_drop`` None: all convolutions that gain by it, or a refusal; a number: a
+    search."""
 
     calibration: Path
     evaluation: Path | None = None
@@ -149,24 +151,28 @@ class Quantised:
 def quantised(graph: fx.GraphModule, known: Photographs, scheme: Scheme, baked: bool, wish: Wish) -> Quantised:
     """An int8 graph of the float64 ``graph``, whose result is the logits; ``graph`` itself stays as it is.
 
-    Errors: `ParityError` where only a network without int8 convolutions keeps within ``wish.max_drop``.
+    Errors: `ParityError` where only a network without int8 convolutions keeps within ``wish.max_drop``; `Unsupported`
+    where no convolution gains by int8.
     """
     images = [as_input(photo, known.preprocess, baked) for photo in known.ranges]
     even = copy.deepcopy(graph)
     equalise_channels(even, watch(copy.deepcopy(even).float(), images), scheme.outputs)
     found = grids(watch(copy.deepcopy(even).float(), images), values_to_watch(even, scheme), scheme)
-    floats: list[str] = []
-    if wish.max_drop is not None:
+    shape = tuple(images[0].shape)
+    floats = better_in_float(even, shape, scheme.price) if scheme.price else []
+    if wish.max_drop is not None and len(floats) < len(convolutions(even)):
 
         def loss(candidate: fx.GraphModule) -> float:
             return known.choosing.loss(known.answer(candidate, baked)).drop
 
-        floats = fewest_floats(even, found, scheme, images[:RANKING], loss, wish.max_drop)
+        floats = fewest_floats(even, found, scheme, images[:RANKING], loss, wish.max_drop, floats)
         if len(floats) == len(convolutions(even)):
             raise ParityError(
                 f"not one int8 convolution keeps the loss within {wish.max_drop:g} points on the calibration images; "
                 "choose a larger --max-drop, or --precision fp32"
             )
+    if len(floats) == len(convolutions(even)):
+        raise Unsupported("not one convolution of this network is cheaper in int8 there; use --precision fp32")
     return Quantised(quantise(even, found, scheme, floats), tuple(floats), known, wish.max_drop)
 
 

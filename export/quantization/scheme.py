@@ -6,6 +6,21 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Price:
+    """What int8 saves and costs, in instructions, as measured on the target's kernels one operation at a time."""
+
+    dense: float
+    """Saved per multiply-accumulate of a convolution that is not depthwise."""
+    depthwise: float
+    """Saved per multiply-accumulate of a depthwise one with a multiple of ``lanes`` channels; with others nothing."""
+    lanes: int
+    quantise: float
+    """Per element that turns from float to int8."""
+    dequantise: float
+    """Per element that turns back."""
+
+
+@dataclass(frozen=True)
 class Scheme:
     """Weights are always symmetric, one scale per output channel, −127…127; biases int32 on the product's grid."""
 
@@ -13,6 +28,9 @@ class Scheme:
     """Activations have zero point 0 and lie in −127…127; otherwise −128…127 with any zero point."""
     outputs: bool = False
     """What an int8 convolution returns is quantised too: kernels that return int8 and nothing else."""
+
+    price: Price | None = None
+    """Convolutions that it says are cheaper in float stay there; None: all are worth it."""
 
     @property
     def lowest(self) -> int:
