@@ -64,7 +64,7 @@ def check(args: argparse.Namespace) -> None:
     if args.report and (args.profile or args.setup or args.compare):
         error("--report shows latencies, exact counts and the emulated processor, not this")
     if counts_only(args) and not (args.artifact or args.to or args.peers or args.setup):
-        error("counts are of files; name an .onnx or .tflite file, or add --to tflite to --model")
+        error("counts are of files; name an exported one, or add --to tflite to --model")
     if args.device.startswith(REMOTE) and (args.against or args.report):
         error("--against and --report are for rows measured here; write --json FILE, and show it with --report --add")
     if args.resume and args.json in (None, "-"):
@@ -134,7 +134,9 @@ def counting(args: argparse.Namespace, console: Console) -> Outcome:
 
     with exported(args) as artifacts:
         files = [*artifacts, *peers(args)]
-        data, breaches = counting_mode.count(files, args.device, args.budget, args.write_budget, console, announce)
+        data, breaches = counting_mode.count(
+            files, args.device, args.budget, args.write_budget, console, announce, not args.no_instructions
+        )
     return data, [f"over budget: {line}" for line in breaches]
 
 

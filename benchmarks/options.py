@@ -131,6 +131,9 @@ def add_counting(p: argparse.ArgumentParser) -> None:
         help="params, MACs, operators by kind, casts, delegate partitions, bytes; by valgrind, some 20 s, instructions",
     )
     group.add_argument(
+        "--no-instructions", action="store_true", help="leave them out: the rest takes a second, the same everywhere"
+    )
+    group.add_argument(
         "--budget",
         type=Path,
         metavar="FILE",

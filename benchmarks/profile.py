@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lightseg.spec import ModelSpec
 
 Size = tuple[int, int]
-COUNTED = (".onnx", ".tflite")
+COUNTED = (".onnx", ".tflite", ".openvino", ".ncnn")
 """Endings of the files that `count_file` reads."""
 
 
@@ -75,7 +75,7 @@ def _origins(artifact: Artifact) -> tuple[Cost, Cost]:
 
 
 def count_file(path: Path) -> Cost:
-    """Counts from an ONNX or TFLite file, by its ending. Errors: `BadInput` for any other."""
+    """Counts from a file or a folder, by its ending. Errors: `BadInput` for any other, and those of the counters."""
     from lightseg.errors import BadInput
 
     if path.suffix == ".onnx":
@@ -86,7 +86,15 @@ def count_file(path: Path) -> Cost:
         from lightseg.benchmarks.counting.tflite_file import count_tflite
 
         return count_tflite(path)
-    raise BadInput(f"{path} cannot be counted; give an .onnx or .tflite file, or a model with --model")
+    if path.suffix == ".openvino":
+        from lightseg.benchmarks.counting.openvino_file import count_openvino
+
+        return count_openvino(path)
+    if path.suffix == ".ncnn":
+        from lightseg.benchmarks.counting.ncnn_file import count_ncnn
+
+        return count_ncnn(path)
+    raise BadInput(f"{path} cannot be counted; give one of {', '.join(COUNTED)}, or a model with --model")
 
 
 def _published(spec: ModelSpec) -> dict[str, Any]:

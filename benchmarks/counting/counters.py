@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightseg.benchmarks.counting.instructions import Instructions, count_instructions, why_not
+from lightseg.benchmarks.process import Failed
 from lightseg.benchmarks.profile import count_file
 from lightseg.files import size_of
 
@@ -45,26 +46,33 @@ class Counters:
 
 
 def count_artifact(
-    path: Path, counted: str | None = None, count: Callable[[Path, NDArray[Any]], Instructions] | None = None
+    path: Path,
+    counted: str | None = None,
+    count: Callable[[Path, NDArray[Any]], Instructions] | None = None,
+    instructions: bool = True,
 ) -> Counters:
-    """Every counter of the .onnx or .tflite file at ``path``, with a lightseg record or without.
+    """Every counter of the artifact at ``path``, with a lightseg record or without.
 
     Instructions, which take some twenty seconds, are counted by valgrind where it is installed; ``counted`` and
-    ``count`` name another counter, for instance the emulator's.
-    Errors: those of `count_file`; `BadInput` for a file its runtime does not load; `Failed` from the counted process.
+    ``count`` name another counter, for instance the emulator's. They depend on the processor; without them what is
+    left is the same on every machine.
+    Errors: those of `count_file`; `BadInput` for a file its runtime does not load.
     """
     counts = counts_of_file(path)
     partitions, details = read_runtime(path)
     missing = {} if partitions is not None else {"partitions": f"{details['runtime']} has no delegate here"}
     if partitions is not None:
         counts["partitions"] = partitions
-    key = counted or "instructions"
-    if count is None and why_not():
-        missing[key] = str(why_not())
-    else:
-        instructions = (count or count_instructions)(path, one_input(path))
-        counts[key] = instructions.count
-        details |= {"counter": instructions.counter, "spread": f"{instructions.spread:.2%}"}
+    if instructions:
+        key = counted or "instructions"
+        try:
+            if count is None and (reason := why_not()):
+                raise Failed(reason)
+            found = (count or count_instructions)(path, one_input(path))
+            counts[key] = found.count
+            details |= {"counter": found.counter, "spread": f"{found.spread:.2%}"}
+        except Failed as error:
+            missing[key] = str(error)
     return Counters(path.name, counts, missing, details)
 
 

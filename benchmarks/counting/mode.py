@@ -23,6 +23,7 @@ def count(
     write: Path | None,
     console: Console,
     announce: Announce,
+    instructions: bool = True,
 ) -> tuple[dict[str, Any], list[str]]:
     """Print the counts of ``paths``; return them as data, with the breaches of ``budget``.
 
@@ -30,7 +31,7 @@ def count(
     """
     limits = None if budget is None else read_budget(budget)  # before the counting, which takes its time
     earlier = read_budget(write) if write is not None and write.exists() else Budget()
-    counters = count_all(paths, announce, **_counter(device))
+    counters = count_all(paths, announce, instructions=instructions, **_counter(device))
     show(counters, console)
     breaches = [] if limits is None else limits.breaches(counters)
     if limits is not None and not breaches:

@@ -1,4 +1,4 @@
-"""Counted three times: in PyTorch, in the graph the writers start from, and in the ONNX and TFLite files they write."""
+"""Counted three times: in PyTorch, in the graph the writers start from, and in the files they write."""
 
 from __future__ import annotations
 
@@ -43,6 +43,8 @@ def written(name: str, target: str, graph: fx.GraphModule, folder: Path) -> Cost
     spec, (height, width) = MODELS[name], MODELS[name].input_size
     answer = (1, spec.channels, height // spec.output_stride, width // spec.output_stride)
     path = folder / f"m{TARGETS[target].suffix}"
+    if TARGETS[target].folder:
+        path.mkdir()
     TARGETS[target].convert(
         Plan(graph, "fp32", (1, 3, height, width), answer, "logits", False, False, spec.multiple), path
     )
@@ -67,6 +69,28 @@ def test_with_all_rewrites_a_file_costs_what_the_rewritten_graph_costs(name: str
     rewrite(graph, TARGETS[target].rewrites())
     file = written(name, target, graph, tmp_path)
     assert differences(count_graph(graph, torch.empty(1, 3, *MODELS[name].input_size)), file) == ()
+
+
+@pytest.mark.parametrize("name", ["sinet", "extremec3net", *(pytest.param(n, marks=pytest.mark.slow) for n in MODELS)])
+def test_an_openvino_folder_costs_what_the_rewritten_graph_costs(name: str, tmp_path: Path) -> None:
+    graph = copy.deepcopy(captured(name))
+    rewrite(graph, TARGETS["openvino"].rewrites())
+    file = written(name, "openvino", graph, tmp_path)
+    assert differences(count_graph(graph, torch.empty(1, 3, *MODELS[name].input_size)), file) == ()
+    assert "other" not in file.ops
+
+
+@pytest.mark.parametrize("name", ["sinet", "extremec3net", *(pytest.param(n, marks=pytest.mark.slow) for n in MODELS)])
+def test_an_ncnn_folder_costs_the_graph_and_the_lanes_its_writer_fills(name: str, tmp_path: Path) -> None:
+    """The shapes are inferred, as the text has none: they must end as the network does."""
+    graph, spec = copy.deepcopy(captured(name)), MODELS[name]
+    rewrite(graph, TARGETS["ncnn"].rewrites())
+    file, expected = written(name, "ncnn", graph, tmp_path), count_graph(graph, torch.empty(1, 3, *spec.input_size))
+    assert file.macs_by_kind.keys() == expected.macs_by_kind.keys()
+    assert all(m <= file.macs_by_kind[kind] <= 1.3 * m for kind, m in expected.macs_by_kind.items())
+    assert expected.elements["weight"] <= file.elements["weight"] <= 1.3 * expected.elements["weight"]
+    assert "other" not in file.ops
+    assert file.layers[-1].shape == (spec.channels, *(extent // spec.output_stride for extent in spec.input_size))
 
 
 def test_the_profile_of_an_artifact_says_whether_it_agrees(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
