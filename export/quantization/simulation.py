@@ -23,7 +23,7 @@ SEEDS = 3
 
 def as_input(photo: Photo, preprocess: Preprocess, baked: bool) -> Tensor:
     """What a graph takes: 1×H×W×3 uint8 where the preprocessing is inside, else 1×3×H×W float32."""
-    return torch.from_numpy(photo[None]) if baked else torch.from_numpy(prepared(photo, preprocess))
+    return torch.from_numpy(photo[None].copy()) if baked else torch.from_numpy(prepared(photo, preprocess))
 
 
 class SimulatedReference(Reference):
