@@ -227,7 +227,8 @@ def svg(width: float, height: float, parts: Iterable[str], title: str) -> str:
 
 
 def short(line: Line) -> str:
-    return line.runtime.replace("PyTorch eager", "PyTorch") + (f" ×{line.threads} thr" if line.threads > 1 else "")
+    name = line.runtime.replace("PyTorch eager", "PyTorch").replace("onnxruntime-web", "ORT web")
+    return name + (f" ×{line.threads} thr" if line.threads > 1 else "")
 
 
 def tooltip(line: Line) -> str:
