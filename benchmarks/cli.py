@@ -17,7 +17,7 @@ from lightseg.benchmarks.options import parser as parser
 if TYPE_CHECKING:
     from rich.console import Console
 
-WIDTH = 160
+WIDTH = 180
 """Columns of the tables where nobody's terminal says how wide it is."""
 
 Outcome = tuple[Any, Sequence[str]]

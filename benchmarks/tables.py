@@ -76,7 +76,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
     lines += [f"{row.subject.name}: {row.subject.note}" for row in rows if row.subject.note]
     if any(row.latency("image_to_mask") for row in rows):
         lines.append(
-            "photo to mask: resize, normalise, run, enlarge, argmax, in a pass of its own; MB: largest resident "
+            "to mask: a photo in, its mask out: resize, normalise, run, enlarge, argmax, in a pass of its own; MB: largest resident "
             "memory, in a process of its own"
         )
     if any(row.run.p99 is None for row in rows):
@@ -179,7 +179,7 @@ def _millijoules(row: Row) -> str:
 EXTRA: dict[str, Callable[[Row], str]] = {
     "device p50": lambda row: _apart(row, "device"),
     "transfer": lambda row: _apart(row, "transfer"),
-    "photo to mask": lambda row: _apart(row, "image_to_mask"),
+    "to mask": lambda row: _apart(row, "image_to_mask"),
     "MB": _megabytes,
     "mJ": _millijoules,
 }
