@@ -129,9 +129,10 @@ class Browser:
         return f"the browser {how}" + (f": {said}" if said else "")
 
     def said(self) -> str:
-        """Its last word on standard error."""
+        """Its last word on standard error, other than that there is no desktop around it."""
         self.errors.seek(0)
-        lines = [line.strip() for line in self.errors.read().decode("utf-8", "replace").splitlines() if line.strip()]
+        lines = [line.strip() for line in self.errors.read().decode("utf-8", "replace").splitlines()]
+        lines = [line for line in lines if line and "dbus/" not in line]
         return lines[-1][:300] if lines else ""
 
     def __enter__(self) -> Browser:
