@@ -44,7 +44,9 @@ STABILITY: dict[str, dict[str, float]] = {
 }
 """Per precision, on real images: the largest share of the reference's margin that changed pixels may carry (mean over
 the images), of pixels that may change off any boundary, and the least IoU of each class with PyTorch's own mask, which
-the lower end of its 95 % interval must reach. int8 is judged by the task: see `quantization`."""
+the lower end of its 95 % interval must reach. int8 is judged by the task: see `quantization`. Measured on portraits of
+`data/portrait_val`: SINet in fp32 changes no pixel of 40 images; in fp16 (ExecuTorch) 1.2e-7, 3.3e-7 and at least
+0.9996 on 60. The street networks in fp16 were not measured here, so their room is a guess from `TOLERANCE`."""
 
 
 @dataclass(frozen=True)
