@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from torch import fx
 
 from lightseg.export.rewrites.affine_as_depthwise import affine_as_depthwise
+from lightseg.export.rewrites.blend_prelu import blend_prelu
 from lightseg.export.rewrites.by_rows import by_rows
 from lightseg.export.rewrites.conv_before_upsample import conv_before_upsample
 from lightseg.export.rewrites.deconv_to_depth import deconv_to_depth
 from lightseg.export.rewrites.dense_groups import dense_groups
 from lightseg.export.rewrites.drop_channels import drop_channels
 from lightseg.export.rewrites.drop_constant import drop_constant
+from lightseg.export.rewrites.fill_lanes import fill_lanes
 from lightseg.export.rewrites.fold_affine import fold_affine
 from lightseg.export.rewrites.merge_cross import merge_cross
 from lightseg.export.rewrites.merge_pointwise import merge_pointwise
@@ -37,12 +39,14 @@ __all__ = [
     "REWRITES",
     "Rewrite",
     "affine_as_depthwise",
+    "blend_prelu",
     "by_rows",
     "conv_before_upsample",
     "deconv_to_depth",
     "dense_groups",
     "drop_channels",
     "drop_constant",
+    "fill_lanes",
     "fold_affine",
     "merge_cross",
     "merge_pointwise",
@@ -57,6 +61,7 @@ __all__ = [
     "split_prelu",
     "two_class_gate",
     "widen_gate",
+    "without_blends",
 ]
 
 Rewrite = Callable[[fx.GraphModule], int]
@@ -86,15 +91,22 @@ REWRITES: tuple[Rewrite, ...] = (
     widen_gate,
     by_rows,
     affine_as_depthwise,
+    fill_lanes,
+    blend_prelu,
     split_prelu,
 )
+
+
+def without_blends(rules: Sequence[Rewrite]) -> tuple[Rewrite, ...]:
+    """``rules`` for a graph whose convolutions will be quantised: a PReLU made of convolutions would be rounded too."""
+    return tuple(split_prelu if rule is blend_prelu else rule for rule in rules)
 
 
 def rewrite(graph: fx.GraphModule, rewrites: Sequence[Rewrite]) -> dict[str, int]:
     """Apply ``rewrites`` until none of them finds anything; return the changes by name.
 
     The first ones have precedence: a rewrite gets a graph in which those before it find nothing more. So what changes
-    the form of an operation that others look for, as `split_prelu` does, belongs at the end.
+    the form of an operation that others look for, as `blend_prelu` does, belongs at the end.
     """
     changes = {r.__name__: 0 for r in rewrites}
     while any(_found(graph, r, changes) for r in rewrites):

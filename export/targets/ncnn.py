@@ -23,16 +23,18 @@ if TYPE_CHECKING:
     from lightseg.export.writers.ncnn_weights import Line
 
 PARAM, BIN = "model.param", "model.bin"
+LANES = 8
+"""Channels ncnn packs together where its vectors are widest."""
 WIDE = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage", "use_bf16_packed")
 """Options that would let ncnn compute or keep values in fewer bits where the processor can; all are switched off."""
 
 
 def convert(plan: Plan, path: Path) -> None:
+    from lightseg.export.rewrites.fill_lanes import fill
     from lightseg.export.writers.ncnn import write_ncnn
-    from lightseg.export.writers.ncnn_lanes import fill_lanes
 
     graph = copy.deepcopy(plan.graph)
-    fill_lanes(graph)
+    fill(graph, LANES)
     text, weights = write_ncnn(graph, plan.file_input_shape, plan.output, plan.precision == "fp16")
     (path / PARAM).write_text(text, encoding="utf-8", newline="\n")
     (path / BIN).write_bytes(weights)
@@ -116,7 +118,7 @@ def rewrites() -> tuple[Rewrite, ...]:
     Measured on x86, one thread, process-CPU time of max and min against PReLU: SINet 1.34, ExtremeC3Net 1.11, street
     SINet 1.25; of `merge_cross`, street SINet 0.82. The rewrites of `ALWAYS` gain little here (0.94, 0.99 and 0.92 of
     the merely folded graph), as convolutions in groups and channel shuffles have kernels of their own. What gains most
-    is no rewrite but the layout: `fill_lanes` takes ExtremeC3Net to 0.34. `equalise` keeps C3Net's weights inside
+    is no rewrite but the layout: `fill` takes ExtremeC3Net to 0.34. `equalise` keeps C3Net's weights inside
     float16.
     """
     from lightseg.export.rewrites import ALWAYS, merge_cross

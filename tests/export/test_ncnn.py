@@ -17,10 +17,10 @@ from lightseg.export.artifact import Artifact
 from lightseg.export.graph import ops
 from lightseg.export.graph.edit import op_nodes
 from lightseg.export.rewrites import rewrite
+from lightseg.export.rewrites.fill_lanes import fill
 from lightseg.export.targets.folder import RECORD
-from lightseg.export.targets.ncnn import BIN, NCNN, PARAM, WIDE, NcnnRunner
+from lightseg.export.targets.ncnn import BIN, LANES, NCNN, PARAM, WIDE, NcnnRunner
 from lightseg.export.writers.ncnn import Layer, with_splits, write_ncnn
-from lightseg.export.writers.ncnn_lanes import fill_lanes
 from lightseg.export.writers.ncnn_weights import Weight, layers_in, weights_in
 from tests.export.conftest import Exported
 from tests.export.random_graphs import Builder
@@ -117,27 +117,27 @@ def _chain(width: int) -> fx.GraphModule:
 def test_channels_fill_the_vectors_exactly(width: int, filled: int) -> None:
     graph, x = _chain(width), noise((1, 3, 9, 7))
     want = graph(x)
-    assert fill_lanes(graph) == (width != filled)
+    assert fill(graph, LANES) == (width != filled)
     depthwise = next(op for _, op in op_nodes(graph) if isinstance(op, ops.Conv) and op.is_depthwise)
     assert depthwise.groups == depthwise.weight.shape[0] == filled
     assert relative(graph(x), want) < 1e-14
-    assert fill_lanes(graph) == 0
+    assert fill(graph, LANES) == 0
 
 
 def test_channels_that_others_read_stay() -> None:
     """A concatenation, or the output, would see the added ones."""
     b = Builder((1, 3, 9, 7), seed=1)
     value = b.call(b.conv(6, 6, (3, 3), groups=6), b.call(b.conv(3, 6), b.image))
-    assert fill_lanes(b.finish(b.call(ops.Concat(), value, b.call(b.conv(6, 2), value)))) == 0
+    assert fill(b.finish(b.call(ops.Concat(), value, b.call(b.conv(6, 2), value))), LANES) == 0
     b = Builder((1, 3, 9, 7), seed=1)
-    assert fill_lanes(b.finish(b.call(b.conv(6, 6, (3, 3), groups=6), b.call(b.conv(3, 6), b.image)))) == 0
+    assert fill(b.finish(b.call(b.conv(6, 6, (3, 3), groups=6), b.call(b.conv(3, 6), b.image))), LANES) == 0
 
 
 def test_extremec3net_is_filled_and_the_same() -> None:
     graph, x = graph_of("extremec3net"), images("extremec3net")
     rewrite(graph, NCNN.rewrites())
     want = graph(x)
-    assert fill_lanes(graph) > 0
+    assert fill(graph, LANES) > 0
     assert relative(graph(x), want) < 1e-12
 
 

@@ -16,7 +16,7 @@ from lightseg.export.graph import ops
 from lightseg.export.graph.capture import capture
 from lightseg.export.graph.compose import OUTPUTS, append_head
 from lightseg.export.graph.edit import op_nodes
-from lightseg.export.rewrites import ALWAYS, drop_constant, rewrite
+from lightseg.export.rewrites import ALWAYS, blend_prelu, drop_constant, rewrite
 from lightseg.export.targets import TARGETS
 from lightseg.zoo import MODELS, create_model
 from tests.export.graph_builder import Builder
@@ -187,3 +187,15 @@ def test_a_scale_passes_a_chain_of_additions() -> None:
     assert rewrite(graph, ALWAYS)["push_scale"] == 4
     assert not any(isinstance(op, ops.Affine) for _, op in op_nodes(graph))
     assert relative(graph(x), want) <= EXACT
+
+
+def test_a_blended_prelu_is_exact_on_either_side_of_every_slope() -> None:
+    """Below zero, between, one itself and above: the last are the ones max(x, a·x) gets wrong."""
+    b = Builder((1, 3, 8, 8))
+    slope = torch.tensor([-3.5, 0.0, 0.25, 1.0, 1.5, 4.5], dtype=torch.float64)
+    graph = b.finish(b.call(ops.PReLU(slope), b.call(b.conv(3, 6), b.image)))
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    want = graph(x)
+    assert rewrite(graph, (blend_prelu,)) == {"blend_prelu": 1}
+    assert relative(graph(x), want) <= EXACT
+    assert {type(op) for _, op in op_nodes(graph)} == {ops.Conv, ops.Positives, ops.Add}

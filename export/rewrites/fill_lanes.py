@@ -1,4 +1,4 @@
-"""Channels that fill ncnn's vectors: it packs four or more together, or, where four do not divide them, none."""
+"""Channels that fill a runtime's vectors: it packs so many together, or, where they do not divide, none."""
 
 from __future__ import annotations
 
@@ -10,12 +10,22 @@ from torch import Tensor, fx
 from lightseg.export.graph import ops
 from lightseg.export.graph.edit import op_of
 
-LANES = 8
+LANES = 16
+"""A block of ONNX Runtime's own layout where vectors are widest; elsewhere it is 8."""
 CHANNELWISE = (ops.PReLU, ops.Affine, ops.Add, ops.AvgPool, ops.Upsample)
 
 
-def fill_lanes(graph: fx.GraphModule, lanes: int = LANES) -> int:
-    """Zero channels between dense convolutions, up to a multiple of ``lanes``; the number of places changed.
+def fill_lanes(graph: fx.GraphModule) -> int:
+    """Zero channels between dense convolutions, up to a multiple of `LANES`, where a depthwise convolution needs it.
+
+    ONNX Runtime takes 158 to 220 µs for a depthwise 15×1 of 18 channels at 56×56, outside its own layout; with 32
+    channels ExtremeC3Net as a whole takes 0.74 of the time.
+    """
+    return fill(graph, LANES)
+
+
+def fill(graph: fx.GraphModule, lanes: int) -> int:
+    """Zero channels up to a multiple of ``lanes``; the number of places changed.
 
     Exact: a channel of zeros stays zero through depthwise convolutions, PReLU and sums, and the next dense convolution
     gives it weights of zero. Without it a depthwise convolution over 18 channels is 18 convolutions for ncnn.
