@@ -1,0 +1,72 @@
+"""The page of latencies: from one result, kinds apart, and never older than its data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightseg.benchmarks import readme_cli
+from lightseg.benchmarks.measure import Row
+from lightseg.benchmarks.measured_tables import DATA, PAGE, latency_table, page, reduced
+from lightseg.benchmarks.report import Report
+from lightseg.benchmarks.subject import Subject
+from lightseg.errors import BadInput
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+EAGER = Subject("sinet-lightseg", "PyTorch eager", (1, 3, 224, 224), None)
+FILE = replace(EAGER, runtime="tflite", path="/x/a.tflite")
+PEER = replace(FILE, label="MediaPipe Selfie", runtime="tflite (peer)", shape=(1, 3, 256, 256))
+
+
+@pytest.fixture
+def result(measured: Callable[..., Row], answers: dict[str, dict[str, Any]], tmp_path: Path) -> Path:
+    answers["sample"]["samples_ns"] = answers["sample"]["samples_ns"][:80]
+    rows = [measured(subject=subject) for subject in (EAGER, FILE, PEER)]
+    answers["warm_up"] = {**answers["warm_up"], "settled": False}
+    rows.append(replace(measured(subject=FILE), threads=2))
+    environment = {"cpu": "X", "virtual_machine": True, "system": "S", "versions": {"torch": "2"}, "commit": "c"}
+    report = Report([0], {**environment, "time": "now"}, ["--quick"], rows, {"b.onnx": "it died"})
+    report.save(tmp_path / "r.json")
+    return tmp_path / "r.json"
+
+
+def test_a_row_a_network_and_a_column_a_runtime_and_number_of_threads(result: Path) -> None:
+    head, _, *rows = latency_table(reduced(result))
+    assert [cell.strip() for cell in head.split("|")[1:-1]] == [
+        "network", "input", "PyTorch eager, 1 thread", "tflite, 1 thread", "tflite, 2 threads",
+    ]  # fmt: skip
+    ours, peer = ([cell.strip() for cell in row.split("|")[1:-1]] for row in rows)
+    assert ours[0] == "sinet-lightseg" and ours[4].startswith("*1 ±") and not ours[3].startswith("*")
+    assert peer[:3] == ["MediaPipe Selfie", "256×256", "—"] and peer[3] != "—"
+
+
+def test_the_page_says_where_and_keeps_kinds_apart(result: Path) -> None:
+    text = page(reduced(result))
+    measured, cited = text.split("## Cited")
+    assert "X (virtual machine)" in measured and "`lightseg-bench --quick`" in measured
+    assert "NOISY (1 of 4 rows)" in measured and "b.onnx has no number: it died" in measured
+    assert "Qualcomm" in cited and "Qualcomm" not in measured and "| ms, cited |" in cited
+
+
+def test_the_command_writes_both_files(result: Path, tmp_path: Path) -> None:
+    assert readme_cli.main(["--latency", str(result), "--out", str(tmp_path / "docs")]) == 0
+    data = json.loads((tmp_path / "docs" / DATA).read_text())
+    assert (tmp_path / "docs" / PAGE).read_text() == page(data)
+    assert "samples" not in json.dumps(data)
+
+
+def test_other_results_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text('{"kind": "counted", "artifacts": []}')
+    with pytest.raises(BadInput, match="no timed rows"):
+        reduced(tmp_path / "c.json")
+
+
+def test_the_page_in_docs_is_that_of_its_data() -> None:
+    if not (DOCS / DATA).exists():
+        pytest.skip(f"docs/{DATA} was not measured yet")
+    assert (DOCS / PAGE).read_text(encoding="utf-8") == page(json.loads((DOCS / DATA).read_text(encoding="utf-8")))
