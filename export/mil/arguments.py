@@ -29,6 +29,11 @@ class Arguments:
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the arithmetic."""
+        return self._dtype
+
     def tensor(self, name: str) -> Tensor:
         (value,) = self._get(name)
         return self._as_tensor(name, value)

@@ -15,10 +15,10 @@ from lightseg.errors import BadInput, Unsupported
 from lightseg.export.mil.arguments import Arguments, Value
 from lightseg.export.mil.operations import OPERATIONS
 from lightseg.export.mil.package import Package, read_package
-from lightseg.export.mil.values import BOOL, FLOAT16, FLOAT32, INT32, Constants, Shape, tensor_type
+from lightseg.export.mil.values import BOOL, FLOAT16, FLOAT32, INT8, INT32, Constants, Shape, dequantised, tensor_type
 
-CONSTANT = "const"
-RESULTS = {BOOL: torch.bool, INT32: torch.int32}
+CONSTANT, QUANTISED = "const", "constexpr_affine_dequantize"
+RESULTS = {BOOL: torch.bool, INT8: torch.int8, INT32: torch.int32}
 """Element types of computed values that are not floating point."""
 
 
@@ -119,6 +119,9 @@ def read_program(folder: Path) -> Program:
         for operation in block.operations:
             if operation.type == CONSTANT:
                 constants[operation.outputs[0].name] = decode(operation.attributes["val"])
+            elif operation.type == QUANTISED:
+                given = {name: decode(value) for name, value in operation.attributes.items() if name != "name"}
+                constants[operation.outputs[0].name] = dequantised(operation.outputs[0].name, given)
             else:
                 steps.append(_step(folder, operation, decode))
         (given,), (output,) = function.inputs, block.outputs

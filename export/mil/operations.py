@@ -143,6 +143,26 @@ def _reduce_argmax(a: Arguments) -> Tensor:
     return a.tensor("x").argmax(a.int("axis", -1), a.flag("keep_dims", True)).to(torch.int32)
 
 
+def _grid(a: Arguments) -> tuple[float, int]:
+    """(scale, zero point) of a whole tensor."""
+    if "axis" in a:
+        raise a.refuse("a grid per channel of a computed value")
+    return a.number("scale"), a.int("zero_point", 0)
+
+
+def _quantize(a: Arguments) -> Tensor:
+    """Rounded half to even, clipped to all that the type holds."""
+    if a.text("output_dtype") != "int8":
+        raise a.refuse("values of another type than int8")
+    scale, zero = _grid(a)
+    return (torch.round(a.tensor("input") / scale) + zero).clamp(-128, 127).to(torch.int8)
+
+
+def _dequantize(a: Arguments) -> Tensor:
+    scale, zero = _grid(a)
+    return ((a.tensor("input").to(torch.float64) - zero) * scale).to(a.dtype)
+
+
 CASTS: dict[str, torch.dtype | None] = {"fp16": None, "fp32": None, "int32": torch.int32, "bool": torch.bool}
 """None: a floating-point value, which the interpreter rounds to the declared type of the output."""
 
@@ -191,4 +211,6 @@ OPERATIONS: dict[str, Operation] = {
     "reduce_max": _reduce_max,
     "reduce_argmax": _reduce_argmax,
     "cast": _cast,
+    "quantize": _quantize,
+    "dequantize": _dequantize,
 }

@@ -110,6 +110,21 @@ def interface(folder: Path) -> Interface:
     return Interface(given.name, shape, image, description.output[0].name)
 
 
+def int8_convolutions(folder: Path) -> int:
+    """Convolutions that read a dequantised value and dequantised weights. Errors: `BadInput`."""
+    program = read_package(folder).model.mlProgram
+    made: dict[str, str] = {}
+    found = 0
+    for function in program.functions.values():
+        for block in function.block_specializations.values():
+            for operation in block.operations:
+                made |= dict.fromkeys((output.name for output in operation.outputs), operation.type)
+                if operation.type == "conv":
+                    x, weight = (made.get(operation.inputs[k].arguments[0].name) for k in ("x", "weight"))
+                    found += x == "dequantize" and weight == "constexpr_affine_dequantize"
+    return found
+
+
 def settle(folder: Path) -> None:
     """Take out of a fresh package what differs from run to run: random identifiers, the date, the order of maps."""
     path = folder / MANIFEST

@@ -17,9 +17,9 @@ Shape = tuple[int, ...]
 Constant = NDArray[Any] | str
 """An array (of rank 0 for a number) or a string."""
 
-BOOL, STRING, FLOAT16, FLOAT32, INT32 = 1, 2, 10, 11, 23
+BOOL, STRING, FLOAT16, FLOAT32, INT8, INT32 = 1, 2, 10, 11, 21, 23
 ELEMENTS: dict[int, Any] = {
-    BOOL: np.bool_, FLOAT16: np.float16, FLOAT32: np.float32, 12: np.float64, 21: np.int8, 22: np.int16,
+    BOOL: np.bool_, FLOAT16: np.float16, FLOAT32: np.float32, 12: np.float64, INT8: np.int8, 22: np.int16,
     INT32: np.int32, 24: np.int64, 31: np.uint8, 32: np.uint16, 33: np.uint32,
 }  # fmt: skip
 """Element types by their number in the program."""
@@ -74,6 +74,17 @@ class Constants:
                 f"where the program declares {list(shape)} of {np.dtype(_dtype(element))}; export it again"
             )
         return values.reshape(shape)
+
+
+def dequantised(name: str, given: dict[str, Constant]) -> NDArray[Any]:
+    """scale · (quantized_data − zero_point) along ``axis``, in the type of the scale."""
+    if set(given) != {"quantized_data", "zero_point", "scale", "axis"}:
+        raise Unsupported(f"{name}: parameters {sorted(given)} are outside what the reference interpreter reads")
+    data, zero, scale, axis = (np.asarray(given[k]) for k in ("quantized_data", "zero_point", "scale", "axis"))
+    along = [-1 if i == int(axis) % data.ndim else 1 for i in range(data.ndim)]
+    zero, scale = (v.reshape(along) if v.ndim else v for v in (zero, scale))
+    result: NDArray[Any] = (data.astype(scale.dtype) - zero.astype(scale.dtype)) * scale
+    return result
 
 
 def _dtype(element: int) -> Any:

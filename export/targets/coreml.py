@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lightseg.errors import BadInput, Unsupported
 from lightseg.export.artifact import METADATA_NAME
+from lightseg.export.quantization.scheme import Scheme
 from lightseg.export.runner import Runner, wrong_size
 from lightseg.export.targets.target import Plan, Target
 
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 
 
 def convert(plan: Plan, path: Path) -> None:
-    from lightseg.export.writers.mil import write_mil
+    from lightseg.export.writers.mil import DEPLOYMENT, INT8_DEPLOYMENT, write_mil
 
-    write_mil(plan.graph, plan.input_shape, plan.output, path, half=plan.precision == "fp16")
+    deployment = INT8_DEPLOYMENT if plan.precision == "int8" else DEPLOYMENT
+    write_mil(plan.graph, plan.input_shape, plan.output, path, plan.precision == "fp16", deployment)
 
 
 class InterpretedRunner(Runner):
@@ -51,6 +53,7 @@ class InterpretedRunner(Runner):
             "arithmetic": rounded,
             "operations": str(len(self._program.steps)),
             "threads": str(threads),
+            **_int8_layers(path),
         }
 
     def feed(self, x: NDArray[Any]) -> None:
@@ -85,6 +88,7 @@ class AppleRunner(Runner):
         self._y: NDArray[Any] = np.empty(0)
         self.name = "coreml"
         self.details = {"runtime": "Core ML", "version": coremltools.__version__, "compute_units": "ALL"}
+        self.details |= _int8_layers(path)
 
     def feed(self, x: NDArray[Any]) -> None:
         from PIL import Image
@@ -100,6 +104,14 @@ class AppleRunner(Runner):
 
     def fetch(self) -> NDArray[Any]:
         return self._y
+
+
+def _int8_layers(path: Path) -> dict[str, str]:
+    """Convolutions of int8 values by int8 weights, as the program says; which unit computes them it cannot say."""
+    from lightseg.export.mil.package import int8_convolutions
+
+    found = int8_convolutions(path)
+    return {"int8_layers": str(found), "weights": "int8 and float32"} if found else {}
 
 
 def load(path: Path, threads: int) -> Runner:
@@ -130,7 +142,8 @@ COREML = Target(
     name="coreml",
     suffix=".mlpackage",
     extra="coreml",
-    precisions=("fp32", "fp16"),
+    precisions=("fp32", "fp16", "int8"),
+    int8=Scheme(),
     dynamic=False,
     layout="NCHW",
     rewrites=rewrites,

@@ -17,10 +17,13 @@ from torch import Tensor, fx
 
 from lightseg.errors import Unsupported
 from lightseg.export.graph import ops
+from lightseg.export.graph.quantised import FakeQuantise, QuantisedConv
 from lightseg.export.graph.shapes import Shape
 from lightseg.export.mil.package import settle
 
 DEPLOYMENT = "iOS15"
+INT8_DEPLOYMENT = "iOS17"
+"""The first that quantises values while it runs."""
 PASSES = ("common::const_deduplication", "common::dead_code_elimination")
 """Nothing that changes arithmetic. One of the usual passes, `common::fuse_elementwise_to_batchnorm`, puts an eps of
 1e-5 under a variance of one, which cost ExtremeC3Net three digits. A conversion consumes the pipeline object it is
@@ -138,6 +141,38 @@ def _conv(w: _Writer, name: str, op: ops.Conv, x: Inputs) -> Any:
     )
 
 
+def _quantised_conv(w: _Writer, name: str, op: QuantisedConv, x: Inputs) -> Any:
+    """The weights stay int8 in the file, behind what says what they are worth."""
+    (vertical, horizontal), integers = op.padding, op.integer_weight().numpy()
+    weight = w.mb.constexpr_affine_dequantize(
+        quantized_data=integers,
+        zero_point=np.zeros(len(integers), np.int8),
+        scale=w.array(name, op.weight_scale),
+        axis=np.int32(0),
+        name=name + "_weight",
+    )
+    return w.mb.conv(
+        x=x[0],
+        weight=weight,
+        strides=op.stride,
+        pad_type="custom",
+        pad=[vertical, vertical, horizontal, horizontal],
+        dilations=op.dilation,
+        groups=op.groups,
+        name=name,
+        **w.bias(name, op),
+    )
+
+
+def _fake_quantise(w: _Writer, name: str, op: FakeQuantise, x: Inputs) -> Any:
+    """To int8 and back; Core ML clips to all that int8 holds."""
+    if (op.low, op.high) != (-128, 127):
+        raise Unsupported(f"{name} quantises to {op.low}…{op.high}; Core ML's int8 is -128…127")
+    grid = {"scale": w.dtype(float(op.scale)), "zero_point": np.int8(op.zero_point)}
+    integers = w.mb.quantize(input=x[0], output_dtype="int8", name=name + "_integers", **grid)
+    return w.mb.dequantize(input=integers, name=name, **grid)
+
+
 def _deconv(w: _Writer, name: str, op: ops.Deconv, x: Inputs) -> Any:
     n, _, height, width = x[0].shape
     _, channels, kh, kw = op.weight.shape
@@ -239,6 +274,8 @@ def _concat(w: _Writer, name: str, op: ops.Concat, x: Inputs) -> Any:
 
 WRITERS: dict[type, Callable[[_Writer, str, Any, Inputs], Any]] = {
     ops.Conv: _conv,
+    QuantisedConv: _quantised_conv,
+    FakeQuantise: _fake_quantise,
     ops.Deconv: _deconv,
     ops.Affine: _affine,
     ops.PReLU: _prelu,

@@ -13,7 +13,9 @@ from torch import Tensor, fx, nn
 
 from lightseg.errors import Unsupported
 from lightseg.export.graph import ops
+from lightseg.export.graph.quantised import QUANTISED, FakeQuantise, QuantisedConv
 from lightseg.export.mil.interpreter import Program, read_program
+from lightseg.export.mil.package import int8_convolutions
 from lightseg.export.writers import mil
 from tests.export.subjects import require
 
@@ -101,7 +103,7 @@ def _saved(graph: fx.GraphModule, shape: tuple[int, ...], folder: Path, **option
 
 
 def test_every_operation_has_a_writer_and_a_case() -> None:
-    assert set(mil.WRITERS) == set(ops.OPS)
+    assert set(mil.WRITERS) == set(ops.OPS) | set(QUANTISED)
     tried = {type(m) for g in CASES.values() for m in g.children()}
     assert tried | {ops.FromImage} == set(ops.OPS)
 
@@ -141,6 +143,31 @@ def test_images_arrive_as_planes_of_red_green_and_blue(tmp_path: Path) -> None:
     assert program.takes_images
     got = program.run(pixels.permute(0, 3, 1, 2), torch.float64)
     torch.testing.assert_close(got, module(pixels), rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("groups", [1, 6])
+def test_int8_is_the_simulation_s_to_the_step(groups: int, tmp_path: Path) -> None:
+    root, graph = nn.Module(), fx.Graph()
+    grid = FakeQuantise(0.011, -37)
+    conv = ops.Conv(_random(12, 6 // groups, 3, 3), _random(12), padding=(1, 1), groups=groups).double()
+    for name, op in (("grid", grid), ("op", QuantisedConv(conv, grid.scale)), ("after", FakeQuantise(0.07, 5))):
+        root.add_module(name, op)
+    value = graph.placeholder("image")
+    for name in ("grid", "op", "after"):
+        value = graph.call_module(name, (value,))
+    graph.output(value)
+    module, x = fx.GraphModule(root, graph), _random(*SHAPE)
+    program = _saved(module, SHAPE, tmp_path, deployment=mil.INT8_DEPLOYMENT)
+    assert int8_convolutions(tmp_path / "a.mlpackage") == 1
+    assert [step.kind for step in program.steps] == ["quantize", "dequantize", "conv", "quantize", "dequantize"]
+    torch.testing.assert_close(program.run(x, torch.float64).double(), module(x), rtol=1e-6, atol=1e-6)
+    integers = torch.round(program.run(x).double() / 0.07)
+    assert (integers - torch.round(module(x) / 0.07)).abs().max() <= 1
+
+
+def test_a_range_core_ml_would_not_clip_to_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Unsupported, match="-127…127"):
+        _saved(_graph(FakeQuantise(0.1, 0, -127, 127)), SHAPE, tmp_path, deployment=mil.INT8_DEPLOYMENT)
 
 
 def test_a_weight_beyond_float16_is_refused_with_its_number(tmp_path: Path) -> None:
