@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
         type=device,
         default="cpu",
         metavar="WHERE",
-        help="cpu (default); cuda runs PyTorch eager only; arm64 emulates an ARM core: agreement and instruction counts; "
+        help="cpu (default); cuda runs PyTorch eager only; arm64 emulates an ARM core: agreement, instructions; "
         "browser runs .onnx and .tflite files in Chromium; ssh:USER@HOST[:PORT] and adb:SERIAL measure files there",
     )
     p.add_argument(
