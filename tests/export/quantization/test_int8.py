@@ -54,7 +54,8 @@ def test_a_file_is_proven_recorded_and_verified_from_itself(target: str, folder:
     record = read_artifact(artifact.path)
     assert record.to_dict() == artifact.to_dict() and record.quantization is not None and record.parity is not None
     assert record.parity["runner"][COUNT] == str(record.quantization["int8_layers"]) != "0"
-    assert record.quantization["float_layers"] == []
+    scheme = TARGETS[target].int8
+    assert scheme is not None and (record.quantization["float_layers"] == []) == (scheme.price is None)
     calibration = record.quantization["calibration"]
     assert sum(calibration["images"].values()) == 16 and len(calibration["sha256"]["ranges"]) == 8
     assert record.quantization["task_loss"]["against"] == OWN
@@ -63,10 +64,10 @@ def test_a_file_is_proven_recorded_and_verified_from_itself(target: str, folder:
 
 @pytest.mark.parametrize("target", [t if t == "onnx" else pytest.param(t, marks=pytest.mark.slow) for t in INT8])
 def test_weights_are_stored_in_eight_bits(target: str) -> None:
-    """Every convolution of the network is int8, and reads a grid."""
+    """Every convolution of the network is int8, but for those the target computes faster in float, and reads a grid."""
     m = made("sinet", target)
     convs = [(n, op) for n, op in op_nodes(m.graph) if isinstance(op, QuantisedConv)]
-    assert len(convs) == m.quantised.int8 > 50
+    assert len(convs) == m.quantised.int8 > 30 and len(convs) + len(m.quantised.floats) > 50
     assert all(isinstance(m.graph.get_submodule(str(n.args[0].target)), FakeQuantise) for n, _ in convs)  # type: ignore[union-attr]
 
 
