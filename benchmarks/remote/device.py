@@ -125,7 +125,9 @@ class Device:
         chosen, available = list(told["cores"]), told["available"]
         if len(chosen) != threads or not set(chosen) <= set(available):
             has = ",".join(map(str, available))
-            raise BadInput(f"{self.link.name} has the cores {has}; --threads and --cores must name one of them each")
+            raise BadInput(
+                f"{self.link.name} has the cores {has}: as many --threads at most, one of these for each in --cores"
+            )
         facts = {**told["environment"], "device": self.link.name, "commit": commit()}
         return chosen, facts
 

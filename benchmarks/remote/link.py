@@ -67,13 +67,20 @@ def attempt(command: Sequence[str], given: bytes = b"", seconds: float = SECONDS
 
 def refusal(name: str, code: int, said: str) -> str:
     """What a device's failing command means for the user."""
+    for words, means, hint in REFUSALS:
+        cause = next((line.strip() for line in said.splitlines() if any(word in line.lower() for word in words)), None)
+        if cause is not None:
+            return f"{name} {means} ({cause}); {hint}"
     last = last_line(said)
-    low = said.lower()
-    if "no space left" in low or "disk quota" in low:
-        return f"{name} is full ({last}); free some space there, or name another folder with --remote-dir"
-    if "read-only file system" in low or "permission denied" in low or "no such file or directory" in low:
-        return f"{name} does not let us write ({last}); name another folder with --remote-dir"
     return f"{name}: the command ended with status {code}" + (f": {last}" if last else "")
+
+
+REFUSALS = (
+    (("no space left", "disk quota"), "is full", "free some space there, or name another folder with --remote-dir"),
+    (("read-only file system", "permission denied", "no such file or directory"), "does not let us write",
+     "name another folder with --remote-dir"),
+)  # fmt: skip
+"""What a system says, what it means, and what to do."""
 
 
 def last_line(said: str) -> str:

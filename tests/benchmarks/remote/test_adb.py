@@ -106,6 +106,7 @@ def test_answers_are_compared_where_they_can_be_had(
     assert ("INVALID" in out) == (behaviour == "wrong")
 
 
+@pytest.mark.slow
 def test_a_throttling_phone_is_noted(
     phone: Phone, small: dict[str, Path], tool: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
@@ -115,6 +116,7 @@ def test_a_throttling_phone_is_noted(
     assert "throttling severe" in out and "the phone throttled" in out
 
 
+@pytest.mark.slow
 def test_our_runner_measures_where_there_is_python(
     phone: Phone, small: dict[str, Path], tmp_path: Path, capsys: Capture
 ) -> None:
@@ -129,7 +131,7 @@ def test_our_runner_measures_where_there_is_python(
     assert phone.left == []
 
 
-@pytest.mark.parametrize("lost_at", ["--input_layer", "--num_runs"])
+@pytest.mark.parametrize("lost_at", ["--input_layer", pytest.param("--num_runs", marks=pytest.mark.slow)])
 def test_a_phone_lost_on_the_way_keeps_what_is_finished(
     phone: Phone, small: dict[str, Path], tool: Path, lost_at: str, tmp_path: Path, capsys: Capture
 ) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import zipfile
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +54,10 @@ def call(*argv: str | Path) -> int:
     return cli.main([*map(str, argv), "--device", "ssh:pi@raspberry", "--remote-python", sys.executable, *ECONOMY])
 
 
+def slow(*case: str) -> Any:
+    return pytest.param(*case, marks=pytest.mark.slow)
+
+
 def probed(python: str, *has: str) -> str:
     """A device whose runner says this of itself; IDENTITY stands for that of our own."""
     told = json.dumps({"runner": "IDENTITY", "python": python, "has": has})
@@ -75,8 +79,8 @@ def probed(python: str, *has: str) -> str:
          "ssh:pi@raspberry is not a known host; type once: ssh pi@raspberry"),
         ("case $last in *mktemp*) echo 'mktemp: No space left on device' >&2; exit 1;; esac",
          "ssh:pi@raspberry is full (mktemp: No"),
-        ("case $last in *tar*) echo 'tar: x: Cannot write: No space left on device' >&2; exit 2;; esac",
-         "ssh:pi@raspberry is full (tar: x: Cannot write: No space left on device); free some space there, or name"),
+        ("case $last in *tar*) echo 'tar: x: No space left on device\ntar: Exiting' >&2; exit 2;; esac",
+         "ssh:pi@raspberry is full (tar: x: No space left on device); free some space there, or name"),
         ("case $last in *mktemp*) echo 'mktemp: /tmp: Read-only file system' >&2; exit 1;; esac",
          "ssh:pi@raspberry does not let us write"),
         ("case $last in *probe*) echo 'sh: 1: python3: not found' >&2; exit 127;; esac",
@@ -99,6 +103,7 @@ def test_what_goes_wrong_is_one_line_and_nothing_stays(
     assert list((tmp_path / "there").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_without_the_runtime_a_row_says_what_to_install(
     bench: object, small: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
@@ -145,6 +150,7 @@ def test_a_device_lost_on_the_way_keeps_what_is_finished(
     assert list(data["failed"]) == ["extremec3net-random, tflite"]
 
 
+@pytest.mark.slow
 def test_a_wrong_answer_there_is_invalid(
     bench: object, small: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
@@ -161,7 +167,7 @@ def test_a_wrong_answer_there_is_invalid(
     assert "extremec3net-random, onnx is INVALID: " in line and "does not repeat its golden output" in line
 
 
-@pytest.mark.parametrize("name", ["onnx", "tflite"])
+@pytest.mark.parametrize("name", ["onnx", slow("tflite")])
 def test_a_row_over_a_real_sshd_is_as_one_measured_here(
     sshd: Sshd, small: dict[str, Path], name: str, tmp_path: Path
 ) -> None:
@@ -224,7 +230,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("name", ["onnx", "tflite"])
+@pytest.mark.parametrize("name", ["onnx", slow("tflite")])
 def test_the_runner_needs_numpy_and_the_runtime_alone(small: dict[str, Path], name: str, tmp_path: Path) -> None:
     """Every request, in a process that has neither Pillow nor anything else, and the packed photographs."""
     from dataclasses import asdict
@@ -278,7 +284,3 @@ def test_every_line_says_what_to_do() -> None:
     assert explain("ssh:a:22", None, "").endswith("see that it is on and reachable")
     assert "--remote-dir" in refusal("ssh:a", 1, "x: Disk quota exceeded")
     assert refusal("ssh:a", 3, "") == "ssh:a: the command ended with status 3"
-
-
-def test_signals_have_names() -> None:
-    assert 128 + signal.SIGKILL == 137  # what a shell says of a program the system killed
