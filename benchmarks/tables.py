@@ -76,8 +76,8 @@ def notes(rows: Sequence[Row]) -> list[str]:
     lines += [f"{row.subject.name}: {row.subject.note}" for row in rows if row.subject.note]
     if any(row.latency("image_to_mask") for row in rows):
         lines.append(
-            "to mask: a photo in, its mask out: resize, normalise, run, enlarge, argmax, in a pass of its own; MB: largest resident "
-            "memory, in a process of its own"
+            "to mask: a photo in, its mask out: resize, normalise, run, enlarge, argmax, in a pass of its own; "
+            "MB: largest resident memory, in a process of its own"
         )
     if any(row.run.p99 is None for row in rows):
         lines.append(f"{MISSING}: the samples do not support this percentile (p90 needs 36, p99 needs 368)")

@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 
 from lightseg import create_model
+from lightseg.benchmarks.accuracy import candidate
 from lightseg.benchmarks.evaluate_cli import main
+from lightseg.errors import Unsupported
 from lightseg.export import export
 from lightseg.export.targets import TARGETS
+from lightseg.train.evaluate import Task, evaluate
 from lightseg.train.generate import write
+from lightseg.train.layouts import find_pairs
 from lightseg.weights import save_weights
 
 
@@ -87,3 +91,23 @@ def test_an_artifact_that_returns_probabilities_cannot_be_scored(
     made = export(create_model("sinet", weights), target.name, tmp_path, input_size=(64, 64), output="probability")
     assert main([str(made.path), "--data", str(data)]) == 1
     assert "returns a probability" in capsys.readouterr().err
+
+
+def test_a_peer_is_scored_like_our_own(shared: Path) -> None:
+    pytest.importorskip("ai_edge_litert")
+    one = candidate(str(shared / "peers" / "selfie_segmentation_landscape.tflite"))
+    assert (one.name, one.size) == ("selfie_segmentation_landscape.tflite", (144, 256))
+    folder = shared / "data" / "portrait_val"
+    pairs = find_pairs("pairs", folder.parent, folder.name)[:4]
+    result = evaluate(one.predict, Task(pairs, "pairs", one.size, one.preprocess, one.labels))
+    assert result.iou.min() > 80, "the probability is read as a mask of the person"
+    with pytest.raises(Unsupported, match="144x256 only"):
+        candidate(str(shared / "peers" / "selfie_segmentation_landscape.tflite"), (224, 224))
+
+
+def test_what_an_unknown_file_answers_is_not_guessed(shared: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert")
+    path = tmp_path / "other.tflite"
+    path.write_bytes((shared / "peers" / "selfie_segmentation.tflite").read_bytes())
+    with pytest.raises(Unsupported, match="is not known"):
+        candidate(str(path))

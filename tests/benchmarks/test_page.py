@@ -177,7 +177,7 @@ def test_counts_and_emulation_stand_on_the_page_too(result: dict[str, Any]) -> N
     assert headline(view([counted])) == "Exact counts; nothing was timed."
 
 
-LAYERS = {
+LAYERS: dict[str, Any] = {
     "layers": [
         {"name": "stem", "op": "Conv", "kind": "conv", "value": 3.0},
         {"name": "stem_act", "op": "PRelu", "kind": "activation", "value": 1.0},
@@ -188,7 +188,7 @@ LAYERS = {
 
 
 def test_layers_are_shares_of_the_whole_and_say_what_they_are(result: dict[str, Any]) -> None:
-    counted = {**LAYERS, "unit": "MACs", "source": "counted", "layers": [{**LAYERS["layers"][0], "bytes": 4}]}  # type: ignore[index]
+    counted = {**LAYERS, "unit": "MACs", "source": "counted", "layers": [{**LAYERS["layers"][0], "bytes": 4}]}
     result["layers"] = {"a.onnx": LAYERS, "b.tflite": counted, "c.ncnn": {"reason": "no <profiler>"}}
     shown = view([result])
     profiled, work = panels(shown)
