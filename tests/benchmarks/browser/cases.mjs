@@ -1,5 +1,5 @@
 // The timing loop under a clock that a test moves: every run takes a millisecond, or what `slow` says.
-import { random, relativeError, resolution, sample } from '../../../benchmarks/browser/page/timing.mjs';
+const { random, relativeError, resolution, sample } = await import(`${process.env.LIGHTSEG_PAGE}/timing.mjs`);
 
 /** Samples of a made-up runtime; `broken` is the run from which outputs are wrong. */
 export async function timed({ inputs, count, seconds, rotate = true, share = 1, broken = Infinity, frozen = false }) {

@@ -14,9 +14,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import numpy as np
-from numpy.typing import NDArray
-
 
 class StandIn:
     def __init__(self, url: str, behaviour: str) -> None:
@@ -43,11 +40,13 @@ class StandIn:
         request = urllib.request.Request(f"{self.base}/{name}", body, method="POST")
         urllib.request.urlopen(request, timeout=30).close()
 
-    def array(self, name: str) -> NDArray[np.float32]:
+    def array(self, name: str) -> Any:
+        import numpy as np  # here, so that a deaf browser is deaf at once
+
         return np.frombuffer(self.get(f"{self.base}/{name}"), np.float32).reshape(self.shape)
 
-    def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        y: NDArray[np.float32] = self.session.run(None, {self.session.get_inputs()[0].name: x})[0]
+    def run(self, x: Any) -> Any:
+        y = self.session.run(None, {self.session.get_inputs()[0].name: x})[0]
         return 2 * y + 1 if self.behaviour == "wrong" else y
 
     def do_open(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -74,7 +73,7 @@ class StandIn:
 
     def do_infer(self, request: dict[str, Any]) -> dict[str, Any]:
         y = self.run(self.array("probe"))
-        self.post("output", y.astype(np.float32).tobytes())
+        self.post("output", y.astype("float32").tobytes())
         return {"shape": list(y.shape), "dtype": "Float32Array"}
 
     def do_window(self, request: dict[str, Any]) -> dict[str, Any]:
