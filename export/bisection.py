@@ -11,7 +11,7 @@ from lightseg.export.artifact import read_artifact
 from lightseg.export.parity import Parity, measure
 from lightseg.export.reference import Reference
 from lightseg.export.trace import Layer, Trace
-from lightseg.export.verification import load, model_of
+from lightseg.export.verification import check_comparable, load, model_of
 from lightseg.export.wrong_graph import wrong_graph
 
 BLAMES = {
@@ -65,6 +65,7 @@ def bisect(path: str | Path, weights: str | None = None, reference: Reference | 
 def traced(path: str | Path, weights: str | None, reference: Reference | None = None) -> tuple[Trace, Parity]:
     """The file opened beside its graph, and how it does when it is run whole."""
     artifact = read_artifact(Path(path))
+    check_comparable(artifact)
     runner = load(artifact.path)
     reference = reference or Reference(model_of(artifact, weights), *artifact.size)
     parity = measure(artifact, runner, reference)

@@ -58,11 +58,8 @@ def verify(
     PyTorch is asked for and not installed.
     """
     artifact = read_artifact(Path(path))
-    if torch and artifact.quantization:
-        raise Unsupported(
-            f"{artifact.path.name} was compared with a simulation of its int8 grids, which only its export has; "
-            "lightseg-verify without --torch repeats its golden outputs, lightseg-evaluate compares masks with PyTorch"
-        )
+    if torch:
+        check_comparable(artifact)
     runner = load(artifact.path, threads, runtime)
     goldens = check_goldens(artifact, runner)
     parity = None
@@ -85,6 +82,16 @@ def _decisions(artifact: Artifact, runner: Runner, weights: str | None, folder: 
 
     model = model_of(artifact, weights)
     return stability(artifact, runner, torch_runner(model, double=True), images_in(folder, limit))
+
+
+def check_comparable(artifact: Artifact) -> None:
+    """Errors: `Unsupported` for int8, whose values are not PyTorch's."""
+    if artifact.quantization:
+        raise Unsupported(
+            f"{artifact.path.name} was compared with a simulation of its int8 grids, which only its export has: "
+            "neither --torch nor --bisect applies; lightseg-verify alone repeats its golden outputs, lightseg-evaluate "
+            "scores it"
+        )
 
 
 def model_of(artifact: Artifact, weights: str | None = None) -> SegmentationModel:
