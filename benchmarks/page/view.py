@@ -159,7 +159,7 @@ def _view(of: Mapping[str, Sequence[Mapping[str, Any]]]) -> View:
     first: Mapping[str, Any] = measured[0] if measured else {}
     rows = [row for result in measured for row in result["rows"]]
     return View(
-        environment=first.get("environment", {}),
+        environment=_environment(first),
         command=" ".join(["lightseg-bench", *first.get("command", [])]) if measured else "",
         groups=tuple(groups([line(row) for row in rows])),
         failed={name: reason for result in measured for name, reason in result["failed"].items()},
@@ -174,6 +174,12 @@ def _view(of: Mapping[str, Sequence[Mapping[str, Any]]]) -> View:
         samples=_samples([result["samples"] for result in measured if result.get("samples")]),
         cited=tuple(one for result in measured for one in result.get("cited", ()) if one["kind"] == "cited"),
     )
+
+
+def _environment(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the first run; when rows were measured in further ones, when and in which state those were."""
+    later = [f"{run['time']}, commit {run['commit']}" for run in result.get("resumed") or ()]
+    return {**result.get("environment", {}), **({"resumed": "; ".join(later)} if later else {})}
 
 
 def _samples(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

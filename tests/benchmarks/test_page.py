@@ -107,6 +107,11 @@ def test_the_first_sentence_and_the_warning(page: View) -> None:
     assert "1 PUBLISHABLE" in html and "0 INVALID" not in html
 
 
+def test_rows_of_several_runs_say_so(result: dict[str, Any]) -> None:
+    result["resumed"] = [{**ENVIRONMENT, "time": "2026-11-23T00:00:00Z", "commit": "def"}]
+    assert "<dd>2026-11-23T00:00:00Z, commit def</dd>" in as_html(view([result]))
+
+
 def test_an_invalid_row_is_never_the_fastest(page: View) -> None:
     eager, file = page.groups[0].lines
     group = replace(page.groups[0], lines=(eager, replace(file, verdict="INVALID")))
