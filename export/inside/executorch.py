@@ -14,7 +14,7 @@ import numpy as np
 from lightseg.export.inside.part import IMAGE, Array, part_before
 from lightseg.export.targets.executorch import program_of, quiet, runtime_method
 from lightseg.export.writers.pte import read_pte, split, write_pte
-from lightseg.export.writers.xnnpack import INPUT, NOTHING, OUTPUT, XnnGraph
+from lightseg.export.writers.xnnpack_graph import INPUT, NOTHING, OUTPUT, XnnGraph
 
 FILE = "file.pte"
 KINDS = {1: np.float32, 2: np.float16}

@@ -13,7 +13,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightseg.export.writers.xnnpack import XnnGraph
+    from lightseg.export.writers.xnnpack_graph import XnnGraph
 
 
 MAGIC, IDENTIFIER = b"LIGHTSEG", (b"ET12",)
@@ -116,7 +116,7 @@ def read_pte(program: bytes) -> XnnGraph:
     from executorch.exir._serialize._flatbuffer import _flatc_decompile
     from executorch.exir._serialize._program import deserialize_pte_binary
 
-    from lightseg.export.writers.xnnpack import XnnGraph
+    from lightseg.export.writers.xnnpack_graph import XnnGraph
 
     file = deserialize_pte_binary(program)
     payload = bytes(file.program.backend_delegate_data[0].data)
@@ -129,5 +129,5 @@ def read_pte(program: bytes) -> XnnGraph:
         words = re.sub(r": (-?inf)\b", r': "\1"', text.read_text(encoding="utf-8"))
         graph = _json_to_dataclass(json.loads(words), XNNGraph)
     stored = file.named_data
-    constants = {key: bytes(stored.buffers[entry.buffer_index]) for key, entry in stored.pte_data.items()}
-    return XnnGraph(graph, constants)
+    entries = stored.pte_data if stored else {}
+    return XnnGraph(graph, {key: bytes(stored.buffers[entry.buffer_index]) for key, entry in entries.items()})
