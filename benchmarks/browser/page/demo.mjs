@@ -224,7 +224,7 @@ async function take(blob, name) {
 
 async function sample() {
   const reply = await fetch('/sample');
-  if (!reply.ok) throw new Trouble('The sample portrait could not be fetched.');
+  if (!reply.ok) throw new Trouble('The sample photo could not be fetched.');
   await take(await reply.blob(), 'sample.jpg');
 }
 
