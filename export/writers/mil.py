@@ -80,6 +80,7 @@ def quiet() -> Iterator[None]:
     try:
         with redirect_stderr(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)  # of executorch, which it imports where it is installed
             yield
     finally:
         logger.setLevel(before)
