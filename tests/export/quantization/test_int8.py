@@ -16,6 +16,7 @@ from lightseg.errors import BadInput, ParityError, Unsupported
 from lightseg.export import export
 from lightseg.export.answers import prepared
 from lightseg.export.artifact import Artifact, read_artifact
+from lightseg.export.bisection import traced
 from lightseg.export.cli import main
 from lightseg.export.graph.edit import op_nodes
 from lightseg.export.graph.quantised import FakeQuantise, QuantisedConv
@@ -190,6 +191,8 @@ def test_comparing_with_pytorch_is_refused_where_the_grids_are_not_kept(folder: 
     artifact = exported("onnx", folder)
     with pytest.raises(Unsupported, match="golden"):
         verify(artifact.path, torch=True)
+    with pytest.raises(Unsupported, match="--bisect"):
+        traced(artifact.path, None)
 
 
 @pytest.mark.parametrize("output", ["mask", "probability"])
