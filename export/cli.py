@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -66,15 +67,19 @@ def _main(args: argparse.Namespace) -> int:
         raise BadInput("say what to export: --model NAME --to TARGET, for instance --model sinet --to tflite")
     if args.explain:
         return _explain(args)
-    records, failures = [], []
+    records, seconds, failures = [], [], []
     for job in _jobs(args):
+        start = time.process_time()
         try:
             records.append(job())
+            seconds.append(time.process_time() - start)
         except LightsegError as error:
             failures.append(str(error))
     if records:
         _show(records, quiet=args.json == "-")
-    emit_json(args.json, [r.to_dict() | {"path": str(r.path)} for r in records])
+        spent = ", ".join(f"{r.target} {s:.1f}" for r, s in zip(records, seconds))
+        _say(args, f"seconds of processor time: {spent}; all, with PyTorch's own answers, {time.process_time():.1f}")
+    emit_json(args.json, [r.to_dict() | {"path": str(r.path), "seconds": s} for r, s in zip(records, seconds)])
     for failure in failures:
         print(f"lightseg-export: {failure}", file=sys.stderr)
     return 1 if failures else 0
