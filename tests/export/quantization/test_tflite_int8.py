@@ -112,12 +112,13 @@ def _schema() -> Any:
 
 
 def tensor_of(model: Any, kind: str, read: bool) -> Any:
-    """The middle one of the tensors that operators of ``kind`` read as weights, or write."""
+    """The middle one of the int8 tensors that operators of ``kind`` read as weights, or write."""
     code = getattr(_schema().BuiltinOperator, kind)
     graph = model.subgraphs[0]
     found = [op for op in graph.operators if model.operatorCodes[op.opcodeIndex].builtinCode == code]
-    operator = found[len(found) // 2]
-    return graph.tensors[operator.inputs[1] if read else operator.outputs[0]]
+    tensors = [graph.tensors[op.inputs[1] if read else op.outputs[0]] for op in found]
+    int8 = [tensor for tensor in tensors if tensor.quantization is not None]
+    return int8[len(int8) // 2]
 
 
 def zero_point_of_what_comes_in(model: Any) -> None:
