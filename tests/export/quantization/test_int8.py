@@ -72,6 +72,7 @@ def test_weights_are_stored_in_eight_bits(target: str) -> None:
     assert all(isinstance(m.graph.get_submodule(str(n.args[0].target)), FakeQuantise) for n, _ in convs)  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_a_runtime_that_computes_in_float_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require("onnx")
     monkeypatch.setattr("lightseg.export.targets.onnx.operations", lambda data: iter(["Conv"]))
@@ -195,7 +196,7 @@ def test_comparing_with_pytorch_is_refused_where_the_grids_are_not_kept(folder: 
         traced(artifact.path, None)
 
 
-@pytest.mark.parametrize("output", ["mask", "probability"])
+@pytest.mark.parametrize("output", ["mask", pytest.param("probability", marks=pytest.mark.slow)])
 def test_heads_and_images_go_with_it(output: str, tmp_path: Path) -> None:
     require("onnx")
     one = plain("sinet")

@@ -78,7 +78,9 @@ def _conv(graph: fx.GraphModule) -> QuantisedConv:
 DEFECTS: tuple[Callable[[fx.GraphModule], None], ...] = (stale_scale, stale_weight_scale, bias_dropped, sign_flipped)
 
 
-@pytest.mark.parametrize("defect", DEFECTS, ids=lambda d: d.__name__)
+@pytest.mark.parametrize(
+    "defect", [*DEFECTS[:2], *(pytest.param(d, marks=pytest.mark.slow) for d in DEFECTS[2:])], ids=lambda d: d.__name__
+)
 @pytest.mark.parametrize("target", [t if t == "onnx" else pytest.param(t, marks=pytest.mark.slow) for t in SHOWN])
 def test_a_damaged_file_is_refused(target: str, defect: Callable[[fx.GraphModule], None], tmp_path: Path) -> None:
     require(target)
@@ -91,7 +93,7 @@ def test_a_damaged_file_is_refused(target: str, defect: Callable[[fx.GraphModule
     assert sum(not s.ok for s in found.steps) <= 4, "the values behind the damaged one are judged by what they read"
 
 
-@pytest.mark.parametrize("kind", ["QuantizeLinear", "DequantizeLinear"])
+@pytest.mark.parametrize("kind", [pytest.param("QuantizeLinear", marks=pytest.mark.slow), "DequantizeLinear"])
 def test_a_zero_point_off_by_one_is_refused(kind: str, tmp_path: Path) -> None:
     require("onnx")
     import onnx
