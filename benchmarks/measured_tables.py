@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightseg.benchmarks.cited import CITED
-from lightseg.benchmarks.page.view import Line, line, read_results
+from lightseg.benchmarks.page.view import PEER, Line, line, read_results
 from lightseg.errors import BadInput
 from lightseg.files import atomic_path
 
@@ -19,7 +19,6 @@ DATA, PAGE = "latency.json", "latency.md"
 FACTS = ("cpu", "virtual_machine", "flags", "load_average", "system", "python", "versions", "commit", "time")
 NUMBERS = ("network", "runtime", "shape", "threads", "p50", "interval", "cpu", "verdict", "note")
 MISSING = "—"
-PEER = " (peer)"
 
 
 def reduced(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from html import escape
 from itertools import pairwise
 from math import ceil, floor, log10
 
-from lightseg.benchmarks.page.view import Group, Line
+from lightseg.benchmarks.page.view import PEER, Group, Line
 
 WIDTH = 460
 LEFT = 116

@@ -79,7 +79,8 @@ def headline(shown: View) -> str:
     """What someone takes home who reads one sentence."""
     if not shown.groups:
         return "What two forms cost beside each other." if shown.comparisons else "Exact counts; nothing was timed."
-    groups = [group for group in shown.groups if len(group.lines) > 1] or list(shown.groups)
+    ours = [group for group in shown.groups if not group.of_others]
+    groups = [group for group in ours if len(group.lines) > 1] or ours or list(shown.groups)
     best = [group.fastest for group in groups]
     runtimes = list(dict.fromkeys(line.runtime for line in best))
     gains = sorted(gain for group, line in zip(groups, best) if (gain := group.gain(line)))

@@ -11,6 +11,7 @@ from typing import Any
 from lightseg.errors import BadInput
 
 EAGER = "PyTorch eager"
+PEER = " (peer)"
 KINDS = ("measured", "counted", "emulated", "scores")
 """Result files that a page can show, by their key ``kind``; what lightseg-evaluate writes is known by ``scores``."""
 
@@ -66,6 +67,11 @@ class Group:
     network: str
     size: str
     lines: tuple[Line, ...]
+
+    @property
+    def of_others(self) -> bool:
+        """Whether it is a peer's network, which the first sentence is not about."""
+        return all(line.runtime.endswith(PEER) for line in self.lines)
 
     @property
     def by_processor_time(self) -> bool:

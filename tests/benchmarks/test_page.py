@@ -107,6 +107,14 @@ def test_the_first_sentence_and_the_warning(page: View) -> None:
     assert "1 PUBLISHABLE" in html and "0 INVALID" not in html
 
 
+def test_the_first_sentence_is_not_about_peers(page: View) -> None:
+    eager, file = page.groups[0].lines
+    peer = replace(file, network="Selfie", runtime="tflite (peer)")
+    others = replace(page.groups[0], network="Selfie", lines=(peer, replace(peer, threads=2)))
+    assert headline(replace(page, groups=(page.groups[0], others))) == headline(page)
+    assert "(peer)" not in plots.short(peer)
+
+
 def test_rows_of_several_runs_say_so(result: dict[str, Any]) -> None:
     result["resumed"] = [{**ENVIRONMENT, "time": "2026-11-23T00:00:00Z", "commit": "def"}]
     assert "<dd>2026-11-23T00:00:00Z, commit def</dd>" in as_html(view([result]))
