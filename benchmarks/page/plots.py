@@ -227,7 +227,7 @@ def svg(width: float, height: float, parts: Iterable[str], title: str) -> str:
 
 
 def short(line: Line) -> str:
-    name = line.runtime.replace("PyTorch eager", "PyTorch").replace("onnxruntime-web", "ORT web")
+    name = line.runtime.replace("PyTorch eager", "PyTorch").removesuffix(PEER).replace("onnxruntime-web", "ORT web")
     return name + (f" ×{line.threads} thr" if line.threads > 1 else "")
 
 

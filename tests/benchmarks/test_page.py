@@ -108,7 +108,7 @@ def test_the_first_sentence_and_the_warning(page: View) -> None:
 
 
 def test_the_first_sentence_is_not_about_peers(page: View) -> None:
-    eager, file = page.groups[0].lines
+    file = page.groups[0].lines[1]
     peer = replace(file, network="Selfie", runtime="tflite (peer)")
     others = replace(page.groups[0], network="Selfie", lines=(peer, replace(peer, threads=2)))
     assert headline(replace(page, groups=(page.groups[0], others))) == headline(page)
