@@ -26,12 +26,17 @@ def write_onnx(
     output_shape: Sequence[int | str],
     input_name: str,
     output_name: str,
+    softmax_in_steps: bool = False,
 ) -> bytes:
-    """The bytes of a float32 model. A string in a shape is a dimension that stays open."""
+    """The bytes of a float32 model. A string in a shape is a dimension that stays open.
+
+    ``softmax_in_steps`` writes maximum, difference, exponential, sum and quotient in place of Softmax.
+    """
     import onnx
     from onnx import TensorProto, helper
 
     writer = _Writer(input_name, output_name)
+    writer.softmax_in_steps = softmax_in_steps
     writer.write(graph)
     first = TensorProto.UINT8 if writer.takes_images else TensorProto.FLOAT
     last = TensorProto.UINT8 if writer.gives_mask else TensorProto.FLOAT
@@ -69,7 +74,7 @@ class _Writer:
         self.input_name, self.output_name = input_name, output_name
         self.nodes: list[Any] = []
         self.initializers: list[Any] = []
-        self.takes_images = self.gives_mask = False
+        self.takes_images = self.gives_mask = self.softmax_in_steps = False
         self.values: dict[fx.Node, str] = {}
         self._constants: dict[tuple[bytes, Shape, str], str] = {}
 
@@ -212,6 +217,18 @@ def _cast(w: _Writer, name: str, x: str, y: str, to: str) -> None:
     w.node("Cast", name, [x], y, to=getattr(TensorProto, to))
 
 
+def _softmax(w: _Writer, name: str, op: ops.Softmax, x: Names, y: str) -> None:
+    if not w.softmax_in_steps:
+        w.node("Softmax", name, x, y, axis=1)
+        return
+    axis = w.constant("axes.1", [1], "int64")
+    largest = w.node("ReduceMax", name + "_largest", [*x, axis], name + "_largest", keepdims=1)
+    below = w.node("Sub", name + "_below", [*x, largest], name + "_below")
+    powers = w.node("Exp", name + "_powers", [below], name + "_powers")
+    total = w.node("ReduceSum", name + "_total", [powers, axis], name + "_total", keepdims=1)
+    w.node("Div", name, [powers, total], y)
+
+
 def _plain(kind: str, **attributes: Any) -> Callable[[_Writer, str, Any, Names, str], None]:
     """An operation that is one node with the same inputs."""
 
@@ -233,7 +250,7 @@ WRITERS: dict[type, Callable[[_Writer, str, Any, Names, str], None]] = {
     ops.GlobalMean: _reduce("ReduceMean", 2, 3),
     ops.Upsample: _upsample,
     ops.Permute: _permute,
-    ops.Softmax: _plain("Softmax", axis=1),
+    ops.Softmax: _softmax,
     ops.MaxChannel: _reduce("ReduceMax", 1),
     ops.Sigmoid: _plain("Sigmoid"),
     ops.Abs: _plain("Abs"),
