@@ -105,6 +105,7 @@ def test_what_was_not_measured_says_why(measured: Measured) -> None:
 
 def test_a_device_that_does_less_is_asked_for_less(answers: Answers) -> None:
     """A page in a browser opens, warms up and samples; nothing else is asked of it."""
+
     class Page(FakeChild):
         offers = ()  # type: ignore[assignment]
 
