@@ -28,6 +28,8 @@ from lightseg.export.runner import Runner
 
 DRIVERS = ("/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d", "/usr/lib/chromium")
 """Folders of Vulkan drivers; Chromium brings SwiftShader, which needs no GPU, and the loader beside it."""
+TALK = re.compile(r"(INFO|WARNING|I\d{4}|W\d{4})\b")
+"""What LiteRT says however it ends."""
 REFUSED = re.compile(r"(?!INFO|WARNING|ERROR)[A-Z0-9_]+: ")
 LIMIT = 600
 """Seconds a software driver may take for one file."""
@@ -91,10 +93,12 @@ def on_gpu(path: Path) -> OnGpu:
     artifact = read_artifact(path)
     driver = _driver(os.environ)
     assert driver is not None
-    settings = {"VK_DRIVER_FILES": str(driver), "VK_ICD_FILENAMES": str(driver), "LD_LIBRARY_PATH": str(driver.parent)}
+    libraries = os.pathsep.join([str(driver.parent), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])])
+    settings = {"VK_DRIVER_FILES": str(driver), "VK_ICD_FILENAMES": str(driver), "LD_LIBRARY_PATH": libraries}
     command = [sys.executable, "-m", __spec__.name, str(path)]
-    environment = {**settings, **os.environ} if "LD_LIBRARY_PATH" in os.environ else {**os.environ, **settings}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=LIMIT)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **settings}, timeout=LIMIT
+    )
     operators = _operators(path)
     if done.returncode:
         return OnGpu(artifact.path.name, operators, _refusal(done))
@@ -108,7 +112,7 @@ def _refusal(done: subprocess.CompletedProcess[str]) -> tuple[str, ...]:
     found = list(takewhile(REFUSED.match, listed))
     if found:
         return tuple(found)
-    last = [line for line in done.stderr.splitlines() if line.strip()][-1:]
+    last = [line for line in done.stderr.splitlines() if line.strip() and not TALK.match(line)][-1:]
     return (f"it: the process ended with {done.returncode}",) if done.returncode < 0 else tuple(last)
 
 

@@ -272,7 +272,7 @@ def test_the_command_fails_with_json_and_reproduction(
 
 def test_a_target_that_shows_nothing_says_so(tmp_path: Path) -> None:
     with pytest.raises(Unsupported, match="--bisect looks into"):
-        open_inside("tensorrt", tmp_path, [])
+        open_inside("unheard_of", tmp_path, [])
 
 
 def test_every_target_of_today_shows_its_values() -> None:

@@ -197,7 +197,7 @@ def changed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], set[str]]:
 
 
 DECIDES = {
-    "lightseg.export.writers.tflite": {"tflite", "executorch"},
+    "lightseg.export.writers.tflite": {"tflite"},
     "lightseg.export.writers.onnx": {"onnx", "openvino", "tensorrt", "tensorrt_rtx"},
     "lightseg.export.targets.coreml": {"coreml"},
     "lightseg.export.mil.operations": {"coreml"},
