@@ -181,6 +181,12 @@ def _show(records: Sequence[Any], quiet: bool) -> None:
         if r.differs:
             shares = ", ".join(f"{name} {100 * share:.2f} %" for name, share in r.differs.items())
             console.print(f"{r.path.name} is not exact; pixels of another class: {shares}", soft_wrap=True)
+        if q := r.quantization:
+            loss, whole = q["task_loss"], q["int8_layers"] + len(q["float_layers"])
+            print(
+                f"{r.path}: {q['int8_layers']} of {whole} convolutions in int8; {loss['drop']:.2f} points of "
+                f"{loss['metric']} lost against {loss['against']} on {loss['images']} images; compared with its simulation"
+            )
     for r in records:
         if unproven := r.parity["runner"].get("unproven"):
             compiled = ", ".join(f"{e['capability']} ({e['bytes'] / 1000:.0f} kB)" for e in r.facts["engines"])
