@@ -42,9 +42,18 @@ def run(args: argparse.Namespace) -> int:
         cli.emit_json(args.json, data)
     if args.report:
         write_page(args.report, [*([data] if data else []), *earlier])
+    problems = [*problems, *(not_publishable(data) if args.strict else ())]
     for line in problems:
         print(f"lightseg-bench: {line}", file=sys.stderr)
     return 1 if problems else 0
+
+
+def not_publishable(data: Any) -> Iterator[str]:
+    """A line for every measured row that nobody should quote."""
+    for row in data["rows"]:
+        if row["verdict"] != "PUBLISHABLE":
+            name = f"{row['subject']['label']}, {row['subject']['runtime']}"
+            yield f"{name} is {row['verdict']}: {'; '.join(row['reasons'])}"
 
 
 def check(args: argparse.Namespace) -> None:
@@ -57,6 +66,8 @@ def check(args: argparse.Namespace) -> None:
         error("--against takes turns with processes of this machine; compare browser results with --compare")
     if not (something or args.setup or args.compare or args.add):
         error("nothing to measure; name an artifact file, or a model with --model sinet")
+    if args.strict and (mode_of(args) not in (timing, browsing, remote) or args.against):
+        error("--strict judges measured rows; this measures none")
     if args.to and not args.model:
         error("--to exports a model; name it with --model")
     if args.add and not args.report:

@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
         "--cores", type=core_list, metavar="N[,…]", help="pin to these (default: the quietest, one a thread)"
     )
     p.add_argument("--quick", action="store_true", help="200 samples and 2 s in one process, not 500 and 5 s in three")
+    p.add_argument("--strict", action="store_true", help="exit with 1 unless every row is PUBLISHABLE; for CI")
     p.add_argument("--samples", type=cli.positive, metavar="N", help="at least this many timed runs in every process")
     p.add_argument("--seconds", type=seconds, metavar="S", help="and at least this long")
     p.add_argument(

@@ -196,6 +196,25 @@ def test_json_on_standard_output_is_json_alone(faked: list[Subject], capsys: Cap
     assert "random weights: architecture only" in error
 
 
+STRICT = [("PUBLISHABLE", ["--strict"], 0), ("NOISY", ["--strict"], 1), ("INVALID", ["--strict"], 1), ("NOISY", [], 0)]
+
+
+@pytest.mark.parametrize(("verdict", "words", "status"), STRICT)
+def test_strict_ends_with_1_where_a_row_is_not_to_be_quoted(
+    verdict: str, words: list[str], status: int, faked: list[Subject], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(Row, "verdict", verdict)
+    monkeypatch.setattr(Row, "reasons", ["the wind"])
+    assert cli.main(["--model", "sinet", *TINY, *words]) == status
+    assert (f"is {verdict}: the wind" in capsys.readouterr().err) == bool(status)
+
+
+def test_strict_without_measured_rows_is_a_usage_error() -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--profile", "--model", "sinet", "--strict"])
+    assert caught.value.code == 2
+
+
 @pytest.mark.parametrize(
     ("argv", "protocol", "samples"),
     [([], FULL, FULL.samples), (["--quick"], QUICK, 200), (["--samples", "7"], FULL, 7)],
