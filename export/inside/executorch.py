@@ -33,7 +33,7 @@ class ExecuTorchInside:
         self._path = path
         with quiet():
             self._file = read_pte(program_of(path))
-        names: list[str] = split(path.read_bytes())[1]["values"]
+        names = _told_apart(split(path.read_bytes())[1]["values"])
         self._id = {name: identity for identity, name in enumerate(names) if name}
         self._value = {value.xvalue_union.id_out: value.xvalue_union for value in self._file.graph.xvalues}
         steps = [node.xnode_union for node in self._file.graph.xnodes]
@@ -94,6 +94,12 @@ class ExecuTorchInside:
         tensor = moved.xvalue_union
         tensor.flags, tensor.external_id = ends.get(tensor.id_out, (0, NOTHING))
         return moved
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """The answer's name stands twice where it is turned to channels first at the end: the last one is meant."""
+    last = {name: i for i, name in enumerate(names)}
+    return [name if not name or last[name] == i else f"{name}, channels last" for i, name in enumerate(names)]
 
 
 def _inputs(step: Any) -> Iterator[int]:

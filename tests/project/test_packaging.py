@@ -58,6 +58,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(scratch.glob("*.whl"))
 
 
+BROWSER = "benchmarks/browser/page"
+
+
 @pytest.mark.slow
 def test_wheel_holds_every_module_and_its_data(wheel: Path) -> None:
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
@@ -66,6 +69,7 @@ def test_wheel_holds_every_module_and_its_data(wheel: Path) -> None:
     data = [*(ROOT / "lightseg" / "samples").glob("*"), *(ROOT / "lightseg" / "pretrained").glob("*")]
     recipes = {f"lightseg/train/recipes/{path.name}" for path in (ROOT / "train" / "recipes").glob("*.yaml")}
     parts = {f"lightseg/benchmarks/{part}" for part in ("arm64/plugin.c", "page/report.html.j2")}
+    parts |= {f"lightseg/benchmarks/browser/page/{path.name}" for path in (ROOT / BROWSER).iterdir()}
     assert held == modules | recipes | parts | {str(path.relative_to(ROOT)) for path in data} | {"lightseg/py.typed"}
     assert "lightseg/samples/astronaut.jpg" in held
     assert recipes
