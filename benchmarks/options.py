@@ -66,17 +66,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--cores", type=core_list, metavar="N[,…]", help="pin to these (default: the quietest, one a thread)"
     )
-    p.add_argument("--quick", action="store_true", help="200 samples and 2 s in one process, not 500 and 5 s in three")
-    p.add_argument("--strict", action="store_true", help="exit with 1 unless every row is PUBLISHABLE; for CI")
-    p.add_argument("--samples", type=cli.positive, metavar="N", help="at least this many timed runs in every process")
-    p.add_argument("--seconds", type=seconds, metavar="S", help="and at least this long")
-    p.add_argument(
-        "--processes", type=cli.positive, metavar="N", help="fresh processes per row, or restarts of a comparison"
-    )
-    p.add_argument("--limit", type=seconds, metavar="S", help="stop sampling a process after this, with fewer samples")
-    p.add_argument(
-        "--resume", action="store_true", help="go on with the rows that the file of --json does not hold yet"
-    )
+    add_protocol(p)
     p.add_argument(
         "--images", type=Path, metavar="DIR", help="photographs to rotate through (default: the packaged one)"
     )
@@ -92,6 +82,21 @@ def parser() -> argparse.ArgumentParser:
     add_reporting(p)
     cli.add_json(p)
     return p
+
+
+def add_protocol(p: argparse.ArgumentParser) -> None:
+    """How long and how often."""
+    p.add_argument("--quick", action="store_true", help="200 samples and 2 s in one process, not 500 and 5 s in three")
+    p.add_argument("--strict", action="store_true", help="exit with 1 unless every row is PUBLISHABLE; for CI")
+    p.add_argument("--samples", type=cli.positive, metavar="N", help="at least this many timed runs in every process")
+    p.add_argument("--seconds", type=seconds, metavar="S", help="and at least this long")
+    p.add_argument(
+        "--processes", type=cli.positive, metavar="N", help="fresh processes per row, or restarts of a comparison"
+    )
+    p.add_argument("--limit", type=seconds, metavar="S", help="stop sampling a process after this, with fewer samples")
+    p.add_argument(
+        "--resume", action="store_true", help="go on with the rows that the file of --json does not hold yet"
+    )
 
 
 def add_reporting(p: argparse.ArgumentParser) -> None:

@@ -20,16 +20,15 @@ from numpy.typing import NDArray
 
 from lightseg.benchmarks import latency
 from lightseg.benchmarks.browser import chromium
+from lightseg.benchmarks.browser.contract import Contract
 from lightseg.benchmarks.browser.runtimes import RUNTIMES, Runtime
-from lightseg.benchmarks.browser.server import Reply, Server, Site
+from lightseg.benchmarks.browser.server import Reply, Server
+from lightseg.benchmarks.browser.site import site_of
 from lightseg.benchmarks.child import REFERENCES, stolen_from, taken
 from lightseg.benchmarks.environment import load_average, temperature
 from lightseg.benchmarks.process import Failed
 from lightseg.benchmarks.subject import Subject
-from lightseg.errors import Unsupported
-from lightseg.spec import RAW
 
-PAGE = Path(__file__).parent / "page"
 START_SECONDS = 120.0
 """A browser that has shown nothing by then never will."""
 ANSWER_SECONDS = 1800.0
@@ -37,7 +36,6 @@ GONE_SECONDS = 3.0
 POLL_SECONDS = 60.0
 """How long a page's question for work is left open before it asks again."""
 Answer = Callable[..., dict[str, Any]]
-ELEMENTS = {"float32": np.float32, "uint8": np.uint8}
 ARRAYS = {
     "Float32Array": np.float32,
     "Uint8Array": np.uint8,
@@ -57,54 +55,6 @@ class Place:
     """The folder of `lightseg.benchmarks.browser.runtimes.default_folder`."""
     start_seconds: float = START_SECONDS
     answer_seconds: float = ANSWER_SECONDS
-
-
-@dataclass(frozen=True)
-class Contract:
-    """How a file takes and gives numbers: layouts of four letters and an element type."""
-
-    takes: str
-    dtype: str
-    gives: str
-
-    @classmethod
-    def of(cls, layout: dict[str, str]) -> Contract:
-        """Errors: `Unsupported` for what the page cannot feed."""
-        takes, dtype, *_ = layout["input"].split()
-        gives = layout["output"].split()[0]
-        if {takes, gives} - {"NCHW", "NHWC"} or dtype not in ELEMENTS:
-            raise Unsupported(f"the page cannot feed {layout['input']}; export with float32 or uint8 images")
-        return cls(takes, dtype, gives)
-
-    def to_page(self, shape: Sequence[int], preprocess: dict[str, Any] | None, classes: int) -> dict[str, Any]:
-        """What the page's ``pixels.mjs`` has to know to go from a photograph to a mask."""
-        return {
-            "size": list(shape[2:]),
-            "takes": self.takes,
-            "dtype": self.dtype,
-            "gives": self.gives,
-            "preprocess": preprocess or RAW.to_dict(),
-            "classes": classes,
-        }
-
-    def arranged(self, x: NDArray[Any]) -> NDArray[Any]:
-        """N×3×H×W as the file takes it."""
-        ordered = x.transpose(0, 2, 3, 1) if self.takes == "NHWC" else x
-        return np.ascontiguousarray(ordered.astype(ELEMENTS[self.dtype], copy=False))
-
-    def restored(self, y: NDArray[Any]) -> NDArray[Any]:
-        """What the file gave, as N×C×H×W."""
-        return y.transpose(0, 3, 1, 2) if self.gives == "NHWC" else y
-
-
-def site_of(runtimes: Path) -> Site:
-    """The page and the runtimes, as every page of ours needs them."""
-    folders = {f"/runtimes/{_short(p.name)}/": runtimes / p.folder_name for one in RUNTIMES for p in one.packages}
-    return Site(files={**folders, "/page/": PAGE})
-
-
-def _short(name: str) -> str:
-    return name.lstrip("@").replace("/", "-")
 
 
 class PageChild:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from lightseg.benchmarks import timing_mode
 from lightseg.benchmarks.browser import chromium, runtimes
-from lightseg.benchmarks.browser.child import Contract, PageChild, Place
+from lightseg.benchmarks.browser.child import PageChild, Place
+from lightseg.benchmarks.browser.contract import Contract
 from lightseg.benchmarks.browser.runtimes import RUNTIMES
 from lightseg.benchmarks.browser.table import parity_table
 from lightseg.benchmarks.environment import environment

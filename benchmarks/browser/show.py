@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lightseg.benchmarks.browser import runtimes
-from lightseg.benchmarks.browser.child import PAGE, Contract, site_of
+from lightseg.benchmarks.browser.contract import Contract
 from lightseg.benchmarks.browser.server import Server, Site
+from lightseg.benchmarks.browser.site import PAGE, site_of
 from lightseg.errors import BadInput, Unsupported
 
 

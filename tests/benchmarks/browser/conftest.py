@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightseg.benchmarks.browser.child import PAGE, Place
+from lightseg.benchmarks.browser.child import Place
 from lightseg.benchmarks.browser.runtimes import packages
+from lightseg.benchmarks.browser.site import PAGE
 
 HERE = Path(__file__).parent
 ModuleCall = Callable[..., Any]

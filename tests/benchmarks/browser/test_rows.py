@@ -14,7 +14,8 @@ from rich.console import Console
 
 from lightseg.benchmarks import cli
 from lightseg.benchmarks.browser import chromium, mode, runtimes
-from lightseg.benchmarks.browser.child import Contract, PageChild, Place
+from lightseg.benchmarks.browser.child import PageChild, Place
+from lightseg.benchmarks.browser.contract import Contract
 from lightseg.benchmarks.browser.mode import measure_in, subjects
 from lightseg.benchmarks.browser.table import parity_table
 from lightseg.benchmarks.latency import Protocol

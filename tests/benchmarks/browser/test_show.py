@@ -13,8 +13,8 @@ import pytest
 
 from lightseg.benchmarks import demo_cli
 from lightseg.benchmarks.browser import runtimes, show
-from lightseg.benchmarks.browser.child import PAGE
 from lightseg.benchmarks.browser.runtimes import RUNTIMES
+from lightseg.benchmarks.browser.site import PAGE
 from lightseg.errors import BadInput, Unsupported
 from lightseg.export.artifact import read_artifact
 from lightseg.images import sample_photo
