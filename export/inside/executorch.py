@@ -14,10 +14,10 @@ import numpy as np
 from lightseg.export.inside.part import IMAGE, Array, part_before
 from lightseg.export.targets.executorch import program_of, quiet, runtime_method
 from lightseg.export.writers.pte import read_pte, split, write_pte
-from lightseg.export.writers.xnnpack_graph import INPUT, NOTHING, OUTPUT, XnnGraph
+from lightseg.export.writers.xnnpack_graph import INPUT, NOTHING, OUTPUT, XnnGraph, tensor_of
 
 FILE = "file.pte"
-KINDS = {1: np.float32, 2: np.float16}
+KINDS = {1: np.float32, 2: np.float16, 3: np.int8}
 """Element types by the schema's number."""
 
 
@@ -35,7 +35,7 @@ class ExecuTorchInside:
             self._file = read_pte(program_of(path))
         names = _told_apart(split(path.read_bytes())[1]["values"])
         self._id = {name: identity for identity, name in enumerate(names) if name}
-        self._value = {value.xvalue_union.id_out: value.xvalue_union for value in self._file.graph.xvalues}
+        self._value = {tensor.id_out: tensor for tensor in map(tensor_of, self._file.graph.xvalues)}
         steps = [node.xnode_union for node in self._file.graph.xnodes]
         self._makes = [names[step.output_id] for step in steps]
         self._reads = [[names[i] for i in _inputs(step) if names[i]] for step in steps]
@@ -70,7 +70,7 @@ class ExecuTorchInside:
         kinds = [KINDS[int(self._value[self._id[name]].datatype)] for name in given]
         method.set_inputs([torch.from_numpy(np.ascontiguousarray(v, kind)) for v, kind in zip(native, kinds)])
         method.execute()
-        found = zip(wanted, (output.float().numpy() for output in method.get_outputs()))
+        found = zip(wanted, map(_as_array, method.get_outputs()))
         return {name: self._turned(name, value, (0, 3, 1, 2)) for name, value in found}
 
     def _turned(self, name: str, value: Array, order: tuple[int, ...]) -> Array:
@@ -83,7 +83,7 @@ class ExecuTorchInside:
         ends = {self._id[name]: (INPUT, i) for i, name in enumerate(inputs)}
         ends |= {self._id[name]: (OUTPUT, len(inputs) + i) for i, name in enumerate(outputs)}
         used = {i for node in graph.xnodes for i in (*_inputs(node.xnode_union), node.xnode_union.output_id)}
-        graph.xvalues = [self._placed(value, ends) for value in graph.xvalues if value.xvalue_union.id_out in used]
+        graph.xvalues = [self._placed(value, ends) for value in graph.xvalues if tensor_of(value).id_out in used]
         graph.num_externs = len(ends)
         graph.input_ids = [self._id[name] for name in inputs]
         graph.output_ids = [self._id[name] for name in outputs]
@@ -91,9 +91,15 @@ class ExecuTorchInside:
 
     def _placed(self, value: Any, ends: Mapping[int, tuple[int, int]]) -> Any:
         moved = copy.deepcopy(value)
-        tensor = moved.xvalue_union
+        tensor = tensor_of(moved)
         tensor.flags, tensor.external_id = ends.get(tensor.id_out, (0, NOTHING))
         return moved
+
+
+def _as_array(output: Any) -> Array:
+    """float32, or the integers of a grid as they are."""
+    array: Array = (output.float() if output.is_floating_point() else output).numpy()
+    return array
 
 
 def _told_apart(names: Sequence[str]) -> list[str]:

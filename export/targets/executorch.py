@@ -20,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightseg.errors import BadInput, Unsupported
+from lightseg.export.quantization.scheme import Scheme
 from lightseg.export.runner import Runner, wrong_size
 from lightseg.export.targets.target import Plan, Target
+from lightseg.export.targets.xnnpack import PRICE
 
 if TYPE_CHECKING:
     from lightseg.export.rewrites import Rewrite
@@ -29,8 +31,9 @@ if TYPE_CHECKING:
 _LOADED: weakref.WeakSet[ExecuTorchRunner] = weakref.WeakSet()
 """Programs that hold ExecuTorch's one pool of threads, which must not be replaced under them."""
 
-KINDS = {1: "float32", 2: "float16"}
-"""Element types by the schema's number."""
+KINDS = {1: "float32", 2: "float16", 3: "int8", 6: "int8", 7: "int32"}
+"""Element types by the schema's number; of the two for int8 the first is for values, the second for weights."""
+CONVOLUTIONS = ("XNNConv2d", "XNNDepthwiseConv2d")
 
 
 def convert(plan: Plan, path: Path) -> None:
@@ -166,16 +169,27 @@ def _inside(program: bytes) -> dict[str, str]:
 
 def _numbers(program: bytes) -> dict[str, str]:
     """Types of the weights, and of what one operation hands to the next; inside an operation XNNPACK does as it likes,
-    which on x86 without float16 units is float32."""
+    which on x86 without float16 units is float32.
+
+    A convolution whose input, weights and result are int8 is one of eight bits: XNNPACK chooses a kernel by these three
+    types and has no other for them.
+    """
     from lightseg.export.writers.pte import read_pte
+    from lightseg.export.writers.xnnpack_graph import tensor_of
 
     with quiet():
-        values = [value.xvalue_union for value in read_pte(program).graph.xvalues]
-    weights = {KINDS.get(int(v.datatype), "other") for v in values if v.constant_buffer_idx}
-    between = {KINDS.get(int(v.datatype), "other") for v in values if not v.constant_buffer_idx and not v.flags}
+        graph = read_pte(program).graph
+    tensors = [tensor_of(value) for value in graph.xvalues]
+    kind = {t.id_out: KINDS.get(int(t.datatype), "other") for t in tensors}
+    weights = {kind[t.id_out] for t in tensors if t.constant_buffer_idx}
+    between = {kind[t.id_out] for t in tensors if not t.constant_buffer_idx and not t.flags}
+    steps = [node.xnode_union for node in graph.xnodes]
+    ends = [(s.input1_id, s.filter_id, s.output_id) for s in steps if type(s).__name__ in CONVOLUTIONS]
+    int8 = sum(all(kind[i] == "int8" for i in three) for three in ends)
     return {
         "weights": " and ".join(sorted(weights)),
         "arithmetic": " and ".join(sorted(between)) + " between operations",
+        **({"int8_layers": str(int8)} if int8 else {}),
     }
 
 
@@ -218,7 +232,8 @@ EXECUTORCH = Target(
     name="executorch",
     suffix=".pte",
     extra="executorch",
-    precisions=("fp32", "fp16"),
+    precisions=("fp32", "fp16", "int8"),
+    int8=Scheme(outputs=True, price=PRICE),
     dynamic=False,
     layout="NCHW",
     rewrites=rewrites,

@@ -12,23 +12,15 @@ from numpy.typing import NDArray
 
 from lightseg.errors import BadInput
 from lightseg.export.artifact import METADATA_NAME
-from lightseg.export.quantization.scheme import Price, Scheme
+from lightseg.export.quantization.scheme import Scheme
 from lightseg.export.runner import Runner, wrong_size
 from lightseg.export.targets.target import Plan, Runtime, Target
+from lightseg.export.targets.xnnpack import PRICE
 
 if TYPE_CHECKING:
     from lightseg.export.rewrites import Rewrite
 
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
-
-PRICE = Price(dense=0.2, depthwise=0.12, lanes=16, quantise=1.33, dequantise=1.27)
-"""XNNPACK on ARM with dot products (Cortex-A76), instructions counted one operator at a time. A map of 32 channels at
-56×56, float and int8, in millions: 1×1 convolution 1.21 and 0.48, 3×3 of 16 channels 2.69 and 0.84, depthwise 3×3 0.91
-and 0.79 (of 24 channels, 16 and a half vector, the same), 5×5 2.20 and 1.94; QUANTIZE 0.13, DEQUANTIZE 0.13.
-
-What else there is does not pay: of PRELU, LEAKY_RELU, RELU, MAXIMUM, ABS and AVERAGE_POOL_2D in int8 the delegate takes
-none, and PRELU's own kernel takes 5.69 where DEQUANTIZE, PRELU and QUANTIZE take 0.53; int8 RESIZE_BILINEAR takes 1.67
-for 1.22 in float; int8 weights behind float maps (hybrid) 1.37 for 1.21, depthwise undelegated."""
 
 
 def convert(plan: Plan, path: Path) -> None:

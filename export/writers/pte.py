@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import zlib
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -93,8 +94,10 @@ def _tensors(xnn: XnnGraph) -> tuple[list[Any], int]:
     from executorch.exir import schema as s
     from executorch.exir.scalar_type import ScalarType
 
-    kinds = {1: (ScalarType.FLOAT, 4), 2: (ScalarType.HALF, 2)}
-    values = [value.xvalue_union for value in xnn.graph.xvalues if value.xvalue_union.flags]
+    from lightseg.export.writers.xnnpack_graph import tensor_of
+
+    kinds = {1: (ScalarType.FLOAT, 4), 2: (ScalarType.HALF, 2), 3: (ScalarType.CHAR, 1)}
+    values = [tensor for tensor in map(tensor_of, xnn.graph.xvalues) if tensor.flags]
     found, offset = [], 0
     for value in sorted(values, key=lambda value: value.external_id):
         kind, bytes_each = kinds[int(value.datatype)]
@@ -106,11 +109,14 @@ def _tensors(xnn: XnnGraph) -> tuple[list[Any], int]:
 
 
 def read_pte(program: bytes) -> XnnGraph:
-    """The delegate's graph in a program that `write_pte` wrote, in the schema's own classes; it has no names."""
+    """The delegate's graph in a program that `write_pte` wrote, in the schema's own classes; it has no names.
+
+    The schema's tool prints floats with six digits, too few for the scale of a grid: it is told they are integers.
+    """
     import tempfile
     from pathlib import Path
 
-    from executorch.backends.xnnpack.serialization.xnnpack_graph_schema import XNNGraph
+    from executorch.backends.xnnpack.serialization.xnnpack_graph_schema import PerTensorQuant, XNNGraph
     from executorch.backends.xnnpack.serialization.xnnpack_graph_serialize import XNNHeader, _get_schema_bytes
     from executorch.exir._serialize._dataclass import _json_to_dataclass
     from executorch.exir._serialize._flatbuffer import _flatc_decompile
@@ -123,11 +129,14 @@ def read_pte(program: bytes) -> XnnGraph:
     header = XNNHeader.from_bytes(payload[: XNNHeader.EXPECTED_LENGTH])
     with tempfile.TemporaryDirectory() as folder:
         schema, binary, text = (Path(folder) / f"schema.{ending}" for ending in ("fbs", "bin", "json"))
-        schema.write_bytes(_get_schema_bytes())
+        schema.write_bytes(_get_schema_bytes().replace(b"scale:float;", b"scale:uint;"))
         binary.write_bytes(payload[header.flatbuffer_offset :][: header.flatbuffer_size])
         _flatc_decompile(folder, str(schema), str(binary), ["--raw-binary"])
         words = re.sub(r": (-?inf)\b", r': "\1"', text.read_text(encoding="utf-8"))
         graph = _json_to_dataclass(json.loads(words), XNNGraph)
+    for grid in filter(None, (getattr(value.xvalue_union, "quant_params", None) for value in graph.xvalues)):
+        if isinstance(grid, PerTensorQuant):
+            (grid.scale,) = struct.unpack("<f", struct.pack("<I", int(grid.scale)))
     stored = file.named_data
     entries = stored.pte_data if stored else {}
     return XnnGraph(graph, {key: bytes(stored.buffers[entry.buffer_index]) for key, entry in entries.items()})

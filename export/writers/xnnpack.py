@@ -6,7 +6,7 @@ operations outside; this one takes less than a second and delegates everything. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from lightseg.export.graph import ops
+from lightseg.export.graph.quantised import FakeQuantise, QuantisedConv
 from lightseg.export.graph.shapes import Shape
+from lightseg.export.writers.xnnpack_convolutions import conv, deconv, fake_quantise, quantised_conv
 from lightseg.export.writers.xnnpack_graph import NOTHING, GraphWriter, Ids, Write, XnnGraph, nhwc
 
 ALIGN_CORNERS, KEEP_DIMS = 0x08, 0x40
@@ -30,55 +32,16 @@ def xnn_graph(
     """The delegate's graph of ``graph``. Input and output are N×C×H×W float32, as in the PyTorch network.
 
     ``input_shape`` is N×3×H×W, or N×H×W×3 where the graph takes images: such a file takes N×3×H×W floats from 0 to 255.
-    With ``half``, all weights and all values in between are float16.
+    With ``half``, all weights and all values in between are float16. Values of a `FakeQuantise` are int8 for the
+    convolutions that read them, and turned back for all other operations.
 
-    Errors: `Unsupported` when a weight does not fit float16.
+    Errors: `Unsupported` when a weight does not fit float16, and for grids that int8 kernels do not have.
     """
     return GraphWriter(graph, input_shape, half).write(WRITERS, input_name, output_name)
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:
     return tensor.detach().cpu().numpy()
-
-
-def _conv(w: GraphWriter, node: fx.Node, op: ops.Conv, x: Ids) -> int:
-    weight = _array(op.weight)
-    order, kind = ((1, 2, 3, 0), "DepthwiseConv2d") if op.is_depthwise else ((0, 2, 3, 1), "Conv2d")
-    per_group = weight.shape[1], weight.shape[0] // op.groups
-    bias = w.constant(op.bias) if op.bias is not None else NOTHING
-    ids = {"input1_id": x[0], "filter_id": w.constant(weight.transpose(order)), "bias_id": bias}
-    return _window(
-        w, kind, w.out(node), weight.shape[2:], op.stride, op.padding, op.dilation, op.groups, per_group, ids
-    )
-
-
-def _deconv(w: GraphWriter, node: fx.Node, op: ops.Deconv, x: Ids) -> int:
-    weight = _array(op.weight)
-    kernel = weight.shape[2:]
-    bias = w.constant(op.bias) if op.bias is not None else NOTHING
-    ids = {"input1_id": x[0], "filter_id": w.constant(weight.transpose(1, 2, 3, 0)), "bias_id": bias}
-    return _window(w, "ConvTranspose2d", w.out(node), kernel, kernel, (0, 0), (1, 1), 1, weight.shape[:2], ids)
-
-
-def _window(
-    w: GraphWriter,
-    kind: str,
-    y: int,
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    per_group: Sequence[int],
-    ids: dict[str, Any],
-) -> int:
-    facts: dict[str, Any] = dict.fromkeys(("adjustment_height", "adjustment_width"), 0)
-    facts |= {"padding_top": padding[0], "padding_bottom": padding[0]}
-    facts |= {"padding_left": padding[1], "padding_right": padding[1]}
-    for name, pair in (("kernel", kernel), ("subsampling", stride), ("dilation", dilation)):
-        facts |= {f"{name}_height": int(pair[0]), f"{name}_width": int(pair[1])}
-    facts |= {"groups": groups, "group_input_channels": per_group[0], "group_output_channels": per_group[1]}
-    return w.node(kind, y, **facts, **ids)
 
 
 def _affine(w: GraphWriter, node: fx.Node, op: ops.Affine, x: Ids) -> int:
@@ -162,7 +125,7 @@ def _resize(w: GraphWriter, node: fx.Node, op: ops.Upsample | ops.StretchRows, x
 def _permute(w: GraphWriter, node: fx.Node, op: ops.Permute, x: Ids) -> int:
     """XNNPACK has no gather: a 1×1 convolution with ones in the right places."""
     matrix = torch.eye(len(op.index), dtype=torch.float64)[op.index][:, :, None, None]
-    return _conv(w, node, ops.Conv(matrix), x)
+    return conv(w, node, ops.Conv(matrix), x)
 
 
 def _slice(w: GraphWriter, node: fx.Node, suffix: str, x: int, first: Shape, size: Shape) -> int:
@@ -257,8 +220,8 @@ def _from_image(w: GraphWriter, node: fx.Node, op: nn.Module, x: Ids) -> int:
 
 
 WRITERS: dict[type, Write] = {
-    ops.Conv: _conv,
-    ops.Deconv: _deconv,
+    ops.Conv: conv,
+    ops.Deconv: deconv,
     ops.Affine: _affine,
     ops.PReLU: _prelu,
     ops.Concat: _concat,
@@ -283,4 +246,6 @@ WRITERS: dict[type, Write] = {
     ops.ChannelsToColumns: _reshape,
     ops.StretchRows: _resize,
     ops.Halo: _halo,
+    FakeQuantise: fake_quantise,
+    QuantisedConv: quantised_conv,
 }

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from lightseg.export.graph import ops
+from lightseg.export.graph.edit import op_of
+from lightseg.export.graph.quantised import FakeQuantise, QuantisedConv
 from lightseg.export.graph.shapes import Shape, shapes
 from lightseg.export.writers.half import as_half
 
@@ -33,9 +35,17 @@ class XnnGraph:
     """By the value's id; constants have none."""
 
 
+Grid = tuple[float, int]
+"""Scale and zero point of an int8 value."""
 Ids = list[int]
 Write = Callable[["GraphWriter", fx.Node, Any, Ids], int]
 """Appends an operation on the values with these ids; returns the id of the value it makes."""
+
+
+def tensor_of(value: Any) -> Any:
+    """What a value of the schema says of element type, shape and place, whether it is on a grid or not."""
+    union = value.xvalue_union
+    return getattr(union, "tensor_value", union)
 
 
 def nhwc(shape: Shape) -> Shape:
@@ -54,6 +64,7 @@ class GraphWriter:
         self.made = XnnGraph(schema.XNNGraph("0", [], [], 2, [], [], [schema.ConstantDataOffset(0, 0)]))
         self.values: dict[fx.Node, int] = {}
         self.given: dict[tuple[str, Shape], int] = {}
+        self.widened: dict[fx.Node, int] = {}
 
     def write(self, writers: Mapping[type, Write], input_name: str, output_name: str) -> XnnGraph:
         last = next(n for n in self.graph.graph.nodes if n.op == "output").args[0]
@@ -62,11 +73,12 @@ class GraphWriter:
                 self.values[node] = self._input(node, input_name)
             elif node.op == "call_module":
                 op = self.graph.get_submodule(str(node.target))
-                self.values[node] = writers[type(op)](self, node, op, [self.values[a] for a in node.args])
+                read = self.values.__getitem__ if isinstance(op, QuantisedConv) else self.in_float
+                self.values[node] = writers[type(op)](self, node, op, [read(source) for source in node.args])
         n, c, h, w = self.shapes[last]
         result = self.value(output_name, (n, c, h, w), OUTPUT, 1)
         first = self.value(f"{output_name}.half", (n, c, h, w)) if self.half else result
-        self.transpose(self.values[last], first, (0, 3, 1, 2))
+        self.transpose(self.in_float(last), first, (0, 3, 1, 2))
         if self.half:
             self.node("Convert", result, input_id=first)
         self.made.graph.output_ids.append(result)
@@ -85,30 +97,62 @@ class GraphWriter:
     def transpose(self, x: int, y: int, order: Sequence[int]) -> int:
         return self.node("StaticTranspose", y, num_dims=len(order), perm=list(order), input_id=x)
 
-    def value(self, name: str, shape: Sequence[int], flags: int = 0, external: int = NOTHING, constant: int = 0) -> int:
-        s, identity = self.schema, len(self.made.names)
-        wide, narrow = s.XNNDatatype.xnn_datatype_fp32, s.XNNDatatype.xnn_datatype_fp16
-        kind, dims = (narrow if self.half and not flags else wide), [int(extent) for extent in shape]
-        tensor = s.XNNTensorValue(kind, len(dims), dims, constant, external, flags, identity)
-        self.made.graph.xvalues.append(s.XValue(tensor))
-        self.made.names.append(name)
-        return identity
+    def in_float(self, node: fx.Node) -> int:
+        """The id of ``node``'s value, turned back where it is one of a grid."""
+        if not isinstance(op_of(self.graph, node), FakeQuantise):
+            return self.values[node]
+        if node not in self.widened:
+            self.widened[node] = self.node("Convert", self.out(node, "_float"), input_id=self.values[node])
+        return self.widened[node]
 
-    def out(self, node: fx.Node, suffix: str = "", shape: Shape | None = None) -> int:
-        """The channels-last value of ``node``, or an intermediate one on the way to it."""
-        return self.value(node.name + suffix, shape or nhwc(self.shapes[node]))
+    def value(self, name: str, shape: Sequence[int], flags: int = 0, external: int = NOTHING, constant: int = 0) -> int:
+        wide, narrow = self.schema.XNNDatatype.xnn_datatype_fp32, self.schema.XNNDatatype.xnn_datatype_fp16
+        kind = narrow if self.half and not flags else wide
+        return self._append(name, self._tensor(kind, shape, flags, external, constant))
+
+    def _tensor(self, kind: int, shape: Sequence[int], flags: int, external: int, constant: int) -> Any:
+        s, dims = self.schema, [int(extent) for extent in shape]
+        return s.XNNTensorValue(s.XNNDatatype(kind), len(dims), dims, constant, external, flags, len(self.made.names))
+
+    def _append(self, name: str, tensor: Any, grid: Any = None) -> int:
+        union = tensor if grid is None else self.schema.XNNQuantizedTensorValue(tensor, grid)
+        self.made.graph.xvalues.append(self.schema.XValue(union))
+        self.made.names.append(name)
+        return len(self.made.names) - 1
+
+    def out(self, node: fx.Node, suffix: str = "", shape: Shape | None = None, grid: Grid | None = None) -> int:
+        """The channels-last value of ``node``, or an intermediate one on the way to it; int8 with a ``grid``."""
+        name, size = node.name + suffix, shape or nhwc(self.shapes[node])
+        if grid is None:
+            return self.value(name, size)
+        int8 = self._tensor(self.schema.XNNDatatype.xnn_datatype_qint8, size, 0, NOTHING, 0)
+        return self._append(name, int8, self.schema.PerTensorQuant(*grid))
 
     def constant(self, values: Tensor | NDArray[Any]) -> int:
         """Numbers of the network, stored once however often they occur."""
         array = as_half("the network", values) if self.half else np.ascontiguousarray(values, "<f4")
-        data = array.tobytes()
-        key = hashlib.sha256(data).hexdigest()
+        key = hashlib.sha256(array.tobytes()).hexdigest()
         if (key, array.shape) not in self.given:
-            self.made.constants[key] = data
-            table = self.made.graph.constant_data
-            table.append(self.schema.ConstantDataOffset(ELSEWHERE, len(data), key))
-            self.given[key, array.shape] = self.value("", array.shape, constant=len(table) - 1)
+            self.given[key, array.shape] = self.value("", array.shape, constant=self._stored(array))
         return self.given[key, array.shape]
+
+    def integers(self, values: NDArray[Any], kind: int, scale: Tensor, channels: int) -> int:
+        """Whole numbers of element type ``kind``, with one ``scale`` for each index of dimension ``channels``.
+
+        The scales are bytes like the numbers themselves, as ExecuTorch's own writer has them.
+        """
+        place = self._stored(np.ascontiguousarray(scale, "<f4"))
+        tensor = self._tensor(kind, values.shape, 0, NOTHING, self._stored(values))
+        return self._append("", tensor, self.schema.PerChannelQuant([], channels, place, len(scale)))
+
+    def _stored(self, array: NDArray[Any]) -> int:
+        """The place of these bytes in the table of constants; equal ones share what they point to."""
+        data = np.ascontiguousarray(array).tobytes()
+        key = hashlib.sha256(data).hexdigest()
+        self.made.constants[key] = data
+        table = self.made.graph.constant_data
+        table.append(self.schema.ConstantDataOffset(ELSEWHERE, len(data), key))
+        return len(table) - 1
 
     def node(self, kind: str, y: int, limits: tuple[float, float] | None = None, flags: int = 0, **facts: Any) -> int:
         """Append an operation of the schema, which makes the value ``y``."""
