@@ -14,8 +14,10 @@ from lightseg.export.graph.edit import op_of
 from lightseg.export.graph.quantised import FakeQuantise, QuantisedConv
 from lightseg.export.writers.xnnpack_graph import NOTHING, GraphWriter, Ids
 
-QINT8, QCINT8, QCINT32 = 3, 6, 7
-"""Element types by the schema's number; the last two have one scale per channel."""
+QCINT8, QCINT32 = 6, 7
+"""Element types by the schema's number, with one scale per channel."""
+FINEST = 256
+"""XNNPACK creates no convolution whose result has a step this many times finer than its products have."""
 
 
 def conv(w: GraphWriter, node: fx.Node, op: ops.Conv, x: Ids) -> int:
@@ -28,12 +30,19 @@ def conv(w: GraphWriter, node: fx.Node, op: ops.Conv, x: Ids) -> int:
 def quantised_conv(w: GraphWriter, node: fx.Node, op: QuantisedConv, x: Ids) -> int:
     """int8 in, int8 out on the grid of the `FakeQuantise` that reads it; int8 weights, int32 biases.
 
-    Errors: `Unsupported` where something else reads it too: no kernel returns wider numbers.
+    Errors: `Unsupported` where something else reads it too, as no kernel returns wider numbers, and where the grids of
+    what it reads and returns are too far apart.
     """
     reader, *others = node.users
     grid = op_of(w.graph, reader)
     if others or not isinstance(grid, FakeQuantise):
         raise Unsupported(f"{node.name} returns int8 in ExecuTorch and is read in float; quantise what it returns")
+    finer = float((op.bias_scale / grid.scale).max())
+    if finer >= FINEST:
+        raise Unsupported(
+            f"{node.name} returns steps {finer:.0f} times finer than those of its products, and XNNPACK's int8 goes up "
+            f"to {FINEST}; use --precision fp32"
+        )
     channels = 3 if op.is_depthwise else 0
     kernel = w.integers(_laid_out(op, op.integer_weight()), QCINT8, op.weight_scale, channels)
     bias = w.integers(_array(op.integer_bias()), QCINT32, op.bias_scale, 0)

@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,9 @@ from hypothesis import given, settings
 from torch import fx
 
 from lightseg.errors import ParityError, Unsupported
-from lightseg.export.graph import ops
 from lightseg.export.graph.edit import op_nodes
 from lightseg.export.graph.quantised import FakeQuantise, QuantisedConv
-from lightseg.export.quantization.quantise import convolutions, quantise, values_to_watch
+from lightseg.export.quantization.quantise import quantise, values_to_watch
 from lightseg.export.quantization.ranges import grids, watch
 from lightseg.export.quantization.scheme import Scheme
 from lightseg.export.quantization.simulation import as_input
@@ -27,34 +25,19 @@ from lightseg.export.quantization.steps import Steps, compare_steps
 from lightseg.export.targets import TARGETS
 from lightseg.export.writers.flatbuffer import pack, unpack
 from lightseg.export.writers.tflite import write_tflite
-from lightseg.spec import Preprocess
 from tests.export.graph_builder import SIZE, Builder
 from tests.export.quantization.made import made
+from tests.export.quantization.small import IMAGE, PLAIN, SHAPE, in_int8, network
+from tests.export.quantization.small import steps_of as file_steps
 from tests.export.random_graphs import STEADY, graphs, sketch
 from tests.export.subjects import require
-
-SCHEME = Scheme(outputs=True)
-SHAPE = (1, 3, *SIZE)
-PLAIN = Preprocess("RGB", (64.0, 64.0, 64.0), (64.0, 64.0, 64.0))
-IMAGE = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
-
-
-def in_int8(graph: fx.GraphModule, floats: int = 0) -> fx.GraphModule:
-    """Every convolution of ``graph`` but each ``floats``-th, on grids that fit the image."""
-    x = as_input(IMAGE, PLAIN, baked=False)
-    found = grids(watch(copy.deepcopy(graph).float(), [x]), values_to_watch(graph, SCHEME), SCHEME)
-    return quantise(graph, found, SCHEME, convolutions(graph)[::floats] if floats else [])
 
 
 def steps_of(file: bytes, graph: fx.GraphModule, folder: Path) -> Steps:
     """Every grid of the file beside that of ``graph``, on the image."""
     path = folder / "graph.tflite"
     path.write_bytes(file)
-    artifact: Any = SimpleNamespace(target="tflite", baked=False, output="logits")
-    reference: Any = SimpleNamespace(probes={"image": IMAGE}, preprocess=PLAIN)
-    found = compare_steps(path, artifact, graph, reference, "image")
-    assert found is not None
-    return found
+    return file_steps("tflite", path, graph)
 
 
 @settings(STEADY, max_examples=12)
@@ -70,16 +53,6 @@ def test_random_graphs_keep_every_integer(
     found = steps_of(file, graph, tmp_path_factory.mktemp("graph"))
     assert len(found.steps) == sum(isinstance(op, FakeQuantise) for _, op in op_nodes(graph))
     found.check("graph.tflite")
-
-
-def network() -> fx.GraphModule:
-    """Dense, grouped, depthwise, dilated and strided convolutions, some reading one value, some one another."""
-    b = Builder(SHAPE)
-    stem = b.call(b.prelu(8), b.call(b.conv(3, 8, (3, 3), (2, 2)), b.image))
-    first = b.call(b.conv(8, 16, groups=2), stem)
-    sides = [b.call(b.conv(16, 16, (3, 3), dilation=(d, d), groups=16), first) for d in (1, 2)]
-    joined = b.call(ops.Add(), *(b.call(b.conv(16, 16), b.call(b.prelu(16), side)) for side in sides))
-    return b.finish(b.call(b.conv(16, 2), joined))
 
 
 def test_convolutions_hand_integers_on_and_floats_get_one_change(tmp_path: Path) -> None:
