@@ -18,8 +18,19 @@ from lightseg.images import Photo, read_photo, resize
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 FEWEST = 16
 """Of fewer photographs, half for the ranges and a quarter each to choose and to judge, no part says anything."""
-RANGES, CHOOSING, JUDGING = 48, 48, 200
-"""How many images of a calibration folder serve each purpose at most; the rest is left unread."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many images of a folder serve each purpose at most; the rest is left unread."""
+
+    ranges: int = 48
+    choosing: int = 48
+    judging: int = 200
+
+
+COUNTS = {"portrait": Counts(), "street": Counts(16, 12, 48)}
+"""Street scenes have ten to forty times the pixels, and PyTorch takes a second for each."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +73,7 @@ class Calibration:
         }
 
 
-def gather(calibration: Path, evaluation: Path | None = None) -> Calibration:
+def gather(calibration: Path, evaluation: Path | None = None, most: Counts = COUNTS["portrait"]) -> Calibration:
     """Split the folder(s) by content hash, so that the same files give the same sets whatever their names.
 
     Without ``evaluation`` a quarter of the calibration images is held out to judge.
@@ -71,14 +82,15 @@ def gather(calibration: Path, evaluation: Path | None = None) -> Calibration:
     """
     known = pictures(calibration, "--calibration")
     if evaluation is None:
-        rest, judging, source = known[:], known[3::4][:JUDGING], "held-out calibration images"
+        rest, judging, source = known[:], known[3::4], "held-out calibration images"
         rest = [p for i, p in enumerate(known) if i % 4 != 3]
     else:
         rest, judging, source = known, pictures(evaluation, "--evaluation"), "evaluation folder"
         _refuse_overlap(known, judging, calibration, evaluation)
     choosing = rest[2::3]
     ranges = [p for i, p in enumerate(rest) if i % 3 != 2]
-    return Calibration(tuple(ranges[:RANGES]), tuple(choosing[:CHOOSING]), tuple(judging), source)
+    judging = judging[: most.judging]
+    return Calibration(tuple(ranges[: most.ranges]), tuple(choosing[: most.choosing]), tuple(judging), source)
 
 
 def pictures(folder: Path, option: str) -> list[Picture]:

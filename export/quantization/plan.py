@@ -20,16 +20,16 @@ from lightseg.export.artifact import Artifact
 from lightseg.export.graph.edit import op_nodes
 from lightseg.export.graph.quantised import QuantisedConv
 from lightseg.export.probes import NATURAL
-from lightseg.export.quantization.calibration import Calibration, gather
+from lightseg.export.quantization.calibration import COUNTS, Calibration, gather
 from lightseg.export.quantization.equalise import equalise_channels
 from lightseg.export.quantization.placement import better_in_float
 from lightseg.export.quantization.quantise import convolutions, quantise, values_to_watch
 from lightseg.export.quantization.ranges import grids, watch
 from lightseg.export.quantization.scheme import Scheme
-from lightseg.export.quantization.selection import fewest_floats
+from lightseg.export.quantization.selection import fewest_floats, macs
 from lightseg.export.quantization.simulation import as_input
 from lightseg.export.quantization.steps import compare_steps
-from lightseg.export.quantization.task_loss import Answer, Judge, TaskLoss, allowed
+from lightseg.export.quantization.task_loss import ALLOWED, OWN, Answer, Judge, TaskLoss, allowed
 from lightseg.export.reference import Reference
 from lightseg.export.runner import Runner
 from lightseg.images import Photo
@@ -38,14 +38,16 @@ from lightseg.predict import mask_from_logits
 METHOD = "channels equalised, per-tensor ranges of least squared error, weights per output channel symmetric"
 RANKING = 4
 """Images the harm of every single layer is measured on."""
+MARGIN = 0.8
+"""Of what a file may lose, how much the choosing photographs may show: others judge it."""
 COUNT = "int8_layers"
 """What a runner says in its details: how many convolutions its runtime computes in eight bits, read back from it."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What the user says about int8. ``max_drop`` None: all convolutions that gain by it, or a refusal; a number: a
-    search."""
+    """What the user says about int8. ``max_drop`` None: for portraits all convolutions that gain by it, or a refusal;
+    for streets, and with a number, a search."""
 
     calibration: Path
     evaluation: Path | None = None
@@ -56,13 +58,19 @@ class Photographs:
     """The calibration of one model at one size, read once for all targets, with float32's answers."""
 
     def __init__(self, reference: Reference, wish: Wish) -> None:
-        self.sets: Calibration = gather(wish.calibration, wish.evaluation)
-        self.preprocess, self.labels = reference.preprocess, reference.labels
         spec, size = reference.model.spec, reference.size
+        self.sets: Calibration = gather(wish.calibration, wish.evaluation, COUNTS[spec.task])
+        self.preprocess, self.labels = reference.preprocess, reference.labels
         network = self.answer(reference.model.net, baked=False)
         self.ranges = [p.read(size) for p in self.sets.ranges]
         self.choosing = Judge(spec, self.sets.choosing, size, network)
         self.judging = Judge(spec, self.sets.judging, size, network)
+        self._searched = spec.task == "street"
+
+    def max_drop(self, wish: Wish) -> float | None:
+        """The points a search is to keep within; None where none is wanted. No street network keeps within its limit
+        with every convolution in int8."""
+        return ALLOWED[OWN] if wish.max_drop is None and self._searched else wish.max_drop
 
     def answer(self, network: Callable[[Tensor], Tensor], baked: bool) -> Answer:
         """The masks of a float32 network."""
@@ -96,6 +104,8 @@ class Quantised:
     floats: tuple[str, ...]
     photographs: Photographs
     max_drop: float | None
+    share: float
+    """Of the multiply-accumulates in convolutions, those in eight bits."""
 
     @property
     def int8(self) -> int:
@@ -131,6 +141,7 @@ class Quantised:
             "method": METHOD,
             "int8_layers": self.int8,
             "float_layers": list(self.floats),
+            "int8_macs": self.share,
             "steps": [found.to_dict() for found in filter(None, steps)],
             "task_loss": loss.to_dict(),
             "calibration": self.photographs.sets.to_dict(),
@@ -151,7 +162,7 @@ class Quantised:
 def quantised(graph: fx.GraphModule, known: Photographs, scheme: Scheme, baked: bool, wish: Wish) -> Quantised:
     """An int8 graph of the float64 ``graph``, whose result is the logits; ``graph`` itself stays as it is.
 
-    Errors: `ParityError` where only a network without int8 convolutions keeps within ``wish.max_drop``; `Unsupported`
+    Errors: `ParityError` where too few int8 convolutions keep within ``wish.max_drop`` to call it int8; `Unsupported`
     where no convolution gains by int8.
     """
     images = [as_input(photo, known.preprocess, baked) for photo in known.ranges]
@@ -160,20 +171,20 @@ def quantised(graph: fx.GraphModule, known: Photographs, scheme: Scheme, baked: 
     found = grids(watch(copy.deepcopy(even).float(), images), values_to_watch(even, scheme), scheme)
     shape = tuple(images[0].shape)
     floats = better_in_float(even, shape, scheme.price) if scheme.price else []
-    if wish.max_drop is not None and len(floats) < len(convolutions(even)):
+    if len(floats) == len(convolutions(even)):
+        raise Unsupported("not one convolution of this network is cheaper in int8 there; use --precision fp32")
+    limit = known.max_drop(wish)
+    if limit is not None:
 
         def loss(candidate: fx.GraphModule) -> float:
             return known.choosing.loss(known.answer(candidate, baked)).drop
 
-        floats = fewest_floats(even, found, scheme, images[:RANKING], loss, wish.max_drop, floats)
-        if len(floats) == len(convolutions(even)):
-            raise ParityError(
-                f"not one int8 convolution keeps the loss within {wish.max_drop:g} points on the calibration images; "
-                "choose a larger --max-drop, or --precision fp32"
-            )
-    if len(floats) == len(convolutions(even)):
-        raise Unsupported("not one convolution of this network is cheaper in int8 there; use --precision fp32")
-    return Quantised(quantise(even, found, scheme, floats), tuple(floats), known, wish.max_drop)
+        search = fewest_floats(even, found, scheme, images[:RANKING], loss, MARGIN * limit, floats)
+        search.check(limit, MARGIN)
+        floats = list(search.found.floats)
+    work = macs(even, shape)
+    share = 1 - sum(work[name] for name in floats) / sum(work.values())
+    return Quantised(quantise(even, found, scheme, floats), tuple(floats), known, limit, share)
 
 
 def check_wish(precision: str, output: str, wish: Wish | None) -> None:

@@ -1,31 +1,140 @@
-"""Which convolutions stay in float: as few as the measured loss allows."""
+"""Which convolutions stay in float: as little arithmetic as the measured loss allows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, fx
 
+from lightseg.errors import ParityError
+from lightseg.export.graph import ops
+from lightseg.export.graph.edit import op_of
+from lightseg.export.graph.quantised import FakeQuantise, QuantisedConv
+from lightseg.export.graph.shapes import Shape, shapes
 from lightseg.export.quantization.quantise import Grids, convolutions, quantise
 from lightseg.export.quantization.scheme import Scheme
 
 Loss = Callable[[fx.GraphModule], float]
 """Points a float32 graph loses."""
 
+RANKED = 2**17
+"""Pixels of the images the harm is measured on: larger ones are thinned out, as only an order is asked."""
+MEANINGFUL = 0.1
+"""Of the multiply-accumulates, how many a file called int8 computes in eight bits at least."""
+
+
+def macs(graph: fx.GraphModule, input_shape: Shape) -> dict[str, int]:
+    """Multiply-accumulates of every convolution that can be int8, by name."""
+    known = shapes(graph, input_shape)
+    return {n.name: _macs(graph, n, known[n]) for n in graph.graph.nodes if type(op_of(graph, n)) is ops.Conv}
+
+
+def _macs(graph: fx.GraphModule, node: fx.Node, shape: Shape) -> int:
+    n, c, h, w = shape
+    conv = op_of(graph, node)
+    assert isinstance(conv, ops.Conv)
+    return n * c * h * w * conv.weight[0].numel()
+
+
+def harms(
+    graph: fx.GraphModule, grids: Grids, scheme: Scheme, images: Sequence[Tensor], floats: Collection[str] = ()
+) -> dict[str, float]:
+    """Per convolution but for ``floats``: the squared error the logits get when it alone is int8."""
+    harm = {name: 0.0 for name in convolutions(graph) if name not in floats}
+    single, behind = copy.deepcopy(graph).float(), _behind(graph)
+    nodes = {node.name: node for node in single.graph.nodes}
+    with torch.inference_mode():
+        for image in images:
+            whole = fx.Interpreter(single, garbage_collect_values=False)
+            exact = whole.run(_thinned(image))
+            for name in harm:
+                known = {n: v for n, v in whole.env.items() if n.name not in behind[name]}
+                known[nodes[name]] = _alone(graph, nodes[name], grids, scheme, known)
+                answer = fx.Interpreter(single).run(image, initial_env=known)
+                harm[name] += float(((answer - exact) ** 2).mean()) / len(images)
+    return harm
+
+
+def _behind(graph: fx.GraphModule) -> dict[str, set[str]]:
+    """By node: the names of all whose values hang on it, its own among them."""
+    found: dict[str, set[str]] = {}
+    for node in reversed(graph.graph.nodes):
+        found[node.name] = {node.name}.union(*(found[user.name] for user in node.users))
+    return found
+
+
+def _alone(graph: fx.GraphModule, node: fx.Node, grids: Grids, scheme: Scheme, known: dict[fx.Node, Tensor]) -> Tensor:
+    """What the convolution ``node`` returns in int8, from the float values ``known``."""
+    source = node.args[0]
+    assert isinstance(source, fx.Node)
+    conv = graph.get_submodule(str(node.target))
+    assert isinstance(conv, ops.Conv)
+    read = copy.deepcopy(grids[source.name])
+    value = QuantisedConv(conv, read.scale).float()(read.float()(known[source]))
+    if scheme.outputs:
+        after: FakeQuantise = copy.deepcopy(grids[node.name])
+        value = after.float()(value)
+    result: Tensor = value
+    return result
+
+
+def _thinned(image: Tensor) -> Tensor:
+    """Every second row and column until at most `RANKED` pixels are left, while what is left divides by 64."""
+    channels_last = image.dtype == torch.uint8
+    height, width = image.shape[1:3] if channels_last else image.shape[2:]
+    if height * width <= RANKED or height % 128 or width % 128:
+        return image
+    return _thinned(image[:, ::2, ::2] if channels_last else image[:, :, ::2, ::2])
+
 
 def by_harm(
-    graph: fx.GraphModule, grids: Grids, scheme: Scheme, images: Sequence[Tensor], floats: Sequence[str] = ()
+    graph: fx.GraphModule, grids: Grids, scheme: Scheme, images: Sequence[Tensor], floats: Collection[str] = ()
 ) -> list[str]:
-    """Convolutions but for ``floats`` by the squared error the logits get when each alone is int8, the worst first."""
-    names = [name for name in convolutions(graph) if name not in floats]
-    exact = _answers(graph, images)
-    harm = {}
-    for name in names:
-        alone = quantise(graph, grids, scheme, [*floats, *(other for other in names if other != name)]).float()
-        harm[name] = float(np.mean([((a - b) ** 2).mean() for a, b in zip(_answers(alone, images), exact)]))
-    return sorted(names, key=lambda name: -harm[name])
+    """Convolutions but for ``floats`` by the harm each does alone, per multiply-accumulate, the worst first."""
+    harm, work = harms(graph, grids, scheme, images, floats), macs(graph, tuple(images[0].shape))
+    return sorted(harm, key=lambda name: -harm[name] / work[name])
+
+
+@dataclass(frozen=True)
+class Mix:
+    """A choice of convolutions that stay in float, and what it was seen to lose."""
+
+    floats: tuple[str, ...]
+    loss: float
+    share: float
+    """Of the multiply-accumulates in convolutions, those in eight bits."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """``whole`` is all in int8, ``found`` the mix that keeps the loss (the network in float where none does), and
+    ``least`` the one with the least of int8 that still deserves the name, where ``found`` does not."""
+
+    whole: Mix
+    found: Mix
+    least: Mix | None = None
+
+    def check(self, limit: float, margin: float) -> None:
+        """Errors: `ParityError` where too little is left in int8: what all of it loses, and which mix would do."""
+        if self.found.share and not self.least:
+            return
+        kept = (
+            f"with only {100 * self.found.share:.1f} % of the multiply-accumulates in eight bits the loss is"
+            if self.found.share
+            else "not one int8 convolution keeps the loss"
+        )
+        mix = ""
+        if self.least and math.isfinite(self.least.loss):
+            drop = math.ceil(10 * self.least.loss / margin) / 10
+            mix = f"; {100 * self.least.share:.0f} % in eight bits lose {self.least.loss:.1f}: --max-drop {drop:g}"
+        raise ParityError(
+            f"{kept} within {limit:g} points on the choosing photographs ({margin:g} of that; int8 throughout loses "
+            f"{self.whole.loss:.1f}){mix}, or --precision fp32"
+        )
 
 
 def fewest_floats(
@@ -36,34 +145,31 @@ def fewest_floats(
     loss: Loss,
     limit: float,
     floats: Sequence[str] = (),
-) -> list[str]:
-    """``floats``, and the shortest head of the list of `by_harm` that leaves the measured ``loss`` within ``limit``, by
-    bisection.
+) -> Search:
+    """The shortest head of the list of `by_harm`, behind ``floats``, that leaves the measured ``loss`` within
+    ``limit``, by bisection.
 
-    None of them where the rest in int8 is good enough; all of them where nothing is.
+    None of it where the rest in int8 is good enough; all of it where nothing is.
     """
+    work = macs(graph, tuple(images[0].shape))
 
-    def good(count: int) -> bool:
-        return loss(quantise(graph, grids, scheme, [*floats, *order[:count]]).float()) <= limit
+    def share(count: int) -> float:
+        return sum(work[name] for name in order[count:]) / sum(work.values())
 
-    order: list[str] = []
-    if good(0):
-        return list(floats)
+    def mix(count: int) -> Mix:
+        kept = (*floats, *order[:count])
+        return Mix(kept, loss(quantise(graph, grids, scheme, kept).float()), share(count))
+
+    order = [name for name in convolutions(graph) if name not in floats]
+    whole = mix(0)
+    if whole.loss <= limit:
+        return Search(whole, whole)
     order = by_harm(graph, grids, scheme, images, floats)
-    low, high = 0, len(order)
+    low, high, found = 0, len(order), Mix((*floats, *order), 0.0, 0.0)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if good(middle) else (middle, high)
-    return [*floats, *order[:high]]
-
-
-def _answers(graph: fx.GraphModule, images: Sequence[Tensor]) -> list[Tensor]:
-    single = graph.float() if next(graph.buffers()).dtype == torch.float32 else _float32(graph)
-    with torch.inference_mode():
-        return [single(x) for x in images]
-
-
-def _float32(graph: fx.GraphModule) -> fx.GraphModule:
-    import copy
-
-    return copy.deepcopy(graph).float()
+        tried = mix(middle)
+        low, high, found = (low, middle, tried) if tried.loss <= limit else (middle, high, found)
+    if found.share >= MEANINGFUL or whole.share < MEANINGFUL:
+        return Search(whole, found)
+    return Search(whole, found, mix(max(count for count in range(len(order)) if share(count) >= MEANINGFUL)))

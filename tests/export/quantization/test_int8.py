@@ -120,7 +120,9 @@ def test_the_search_keeps_as_few_floats_as_the_loss_allows(culprits: int, monkey
     def loss(candidate: fx.GraphModule) -> float:
         return sum(isinstance(op, QuantisedConv) and n.name in bad for n, op in op_nodes(candidate))
 
-    assert set(fewest_floats(graph, grids, Scheme(), [x], loss, 0.5)) == bad
+    search = fewest_floats(graph, grids, Scheme(), [x], loss, 0.5)
+    assert set(search.found.floats) == bad and search.whole.loss == culprits
+    assert search.found.share == 1 - culprits / 6 and (search.least is None) == (culprits < 6)
 
 
 def test_harm_is_what_one_layer_alone_does() -> None:
