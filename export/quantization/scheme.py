@@ -21,6 +21,15 @@ class Price:
 
 
 @dataclass(frozen=True)
+class Products:
+    """How exactly int8 kernels return their products as floats: the largest error, as a share of the product and the
+    bias together."""
+
+    dense: float
+    depthwise: float
+
+
+@dataclass(frozen=True)
 class Scheme:
     """Weights are always symmetric, one scale per output channel, −127…127; biases int32 on the product's grid."""
 
@@ -31,6 +40,10 @@ class Scheme:
 
     price: Price | None = None
     """Convolutions that it says are cheaper in float stay there; None: all are worth it."""
+
+    products: Products | None = None
+    """What is allowed where the runtime shows what its int8 convolutions return, as it is; None where to show it would
+    change what is computed."""
 
     @property
     def lowest(self) -> int:

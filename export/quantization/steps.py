@@ -21,10 +21,12 @@ from lightseg.errors import ParityError
 from lightseg.export.answers import Array
 from lightseg.export.artifact import Artifact
 from lightseg.export.graph.edit import op_of
-from lightseg.export.graph.quantised import FakeQuantise
+from lightseg.export.graph.quantised import FakeQuantise, QuantisedConv
 from lightseg.export.inside import INSIDES, open_inside
+from lightseg.export.quantization.scheme import Products
 from lightseg.export.quantization.simulation import as_input
 from lightseg.export.reference import Reference
+from lightseg.export.targets import find_target
 
 SHARE = 0.01
 """Of a value's numbers, how many may be one step off; none may be two. Float32 kernels of
@@ -49,11 +51,27 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Product:
+    """What one int8 convolution of the file returns in float beside the exact product of its whole numbers."""
+
+    node: str
+    off: float
+    """The worst number's error, as a share of its product and bias."""
+    allowed: float
+
+    @property
+    def ok(self) -> bool:
+        return self.off <= self.allowed
+
+
+@dataclass(frozen=True)
 class Steps:
     """All values of one probe."""
 
     probe: str
     steps: tuple[Step, ...]
+    products: tuple[Product, ...] = ()
+    """Empty where the runtime does not show them."""
 
     @property
     def worst(self) -> Step:
@@ -67,9 +85,19 @@ class Steps:
                 f"{what}: the value {wrong.node} is off its int8 grid on probe {self.probe}: {100 * wrong.off:.2f} % "
                 f"of its numbers (allowed {100 * SHARE:g} %), by up to {wrong.furthest:g} steps (allowed 1)"
             )
+        product = next((p for p in self.products if not p.ok), None)
+        if product:
+            raise ParityError(
+                f"{what}: the value {product.node} is off its int8 product on probe {self.probe}: by up to "
+                f"{product.off:.2g} of product and bias (allowed {product.allowed:g})"
+            )
 
     def to_dict(self) -> dict[str, Any]:
-        return {"probe": self.probe, "values": len(self.steps), "worst": asdict(self.worst)}
+        known = {"probe": self.probe, "values": len(self.steps), "worst": asdict(self.worst)}
+        if not self.products:
+            return known
+        worst = max(self.products, key=lambda p: p.off / p.allowed)
+        return known | {"products": len(self.products), "worst_product": asdict(worst)}
 
 
 def compare_steps(
@@ -79,7 +107,10 @@ def compare_steps(
     if artifact.target not in INSIDES:
         return None
     baked = artifact.baked
-    nodes = [n.name for n in graph.graph.nodes if isinstance(op_of(graph, n), FakeQuantise)]
+    scheme = find_target(artifact.target).int8
+    products = scheme.products if scheme else None
+    kinds = (FakeQuantise, QuantisedConv) if products else (FakeQuantise,)
+    nodes = [n.name for n in graph.graph.nodes if isinstance(op_of(graph, n), kinds)]
     x = as_input(reference.probes[probe], reference.preprocess, baked)
     fed = (x.permute(0, 3, 1, 2) if baked else x).numpy()
     shown = open_inside(artifact.target, path, [*nodes, artifact.output]).values(fed)
@@ -89,29 +120,45 @@ def compare_steps(
     missing = [name for name in nodes if name not in shown]
     if missing:
         raise ParityError(f"{path.name} does not hold the value {missing[0]} of the graph it was written from")
-    follower = _Follower(graph, shown)
+    follower = _Follower(graph, shown, products)
     with torch.inference_mode():
         follower.run(x if baked else x.double())
-    return Steps(probe, tuple(follower.steps))
+    return Steps(probe, tuple(follower.steps), tuple(follower.products))
 
 
 class _Follower(fx.Interpreter):
-    """Runs the graph with the file's quantised values in place of its own."""
+    """Runs the graph with the file's quantised values, and its products where they are shown, in place of its own."""
 
-    def __init__(self, graph: fx.GraphModule, shown: Mapping[str, Array]) -> None:
+    def __init__(self, graph: fx.GraphModule, shown: Mapping[str, Array], allowed: Products | None) -> None:
         super().__init__(graph)
-        self.graph_module, self.shown = graph, shown
+        self.graph_module, self.shown, self.allowed = graph, shown, allowed
         self.steps: list[Step] = []
+        self.products: list[Product] = []
 
     def run_node(self, n: fx.Node) -> Any:
         op = op_of(self.graph_module, n)
-        if not isinstance(op, FakeQuantise):
-            return super().run_node(n)
+        if isinstance(op, FakeQuantise):
+            return self._step(n, op)
+        if isinstance(op, QuantisedConv) and self.allowed:
+            return self._product(n, op, super().run_node(n), self.allowed)
+        return super().run_node(n)
+
+    def _step(self, n: fx.Node, op: FakeQuantise) -> Tensor:
         want = op.integers(self.env[n.args[0]])  # type: ignore[index]
         got = _integers(self.shown[n.name], op)
         off = (got - want).abs()
         self.steps.append(Step(n.name, float(off.max()), float((off != 0).double().mean()), off.numel()))
         return (got - op.zero_point) * op.scale
+
+    def _product(self, n: fx.Node, op: QuantisedConv, want: Tensor, allowed: Products) -> Tensor:
+        assert op.bias is not None
+        got = torch.from_numpy(np.ascontiguousarray(self.shown[n.name])).double()
+        bias = op.bias[:, None, None]
+        # What is no multiple of a product's smallest step is PyTorch's own rounding.
+        size = (want - bias).abs() + bias.abs() + op.bias_scale[:, None, None]
+        limit = allowed.depthwise if op.is_depthwise else allowed.dense
+        self.products.append(Product(n.name, float(((got - want).abs() / size).max()), limit))
+        return got
 
 
 def _integers(shown: Array, op: FakeQuantise) -> Tensor:

@@ -6,7 +6,6 @@ and is what other exporters hand to phones as well.
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,42 +13,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightseg.errors import BadInput, ParityError
+from lightseg.export.quantization.scheme import Products, Scheme
 from lightseg.export.runner import Runner, wrong_size
 from lightseg.export.targets.folder import member, read_record, stamp
 from lightseg.export.targets.target import Plan, Target
 
 if TYPE_CHECKING:
+    from torch import fx
+
     from lightseg.export.rewrites import Rewrite
     from lightseg.export.writers.ncnn_weights import Line
 
 PARAM, BIN = "model.param", "model.bin"
+AS_IT_IS = 1
+"""Asks an extractor for a blob in the type it is kept in; otherwise it comes as float32."""
 LANES = 8
 """Channels ncnn packs together where its vectors are widest."""
+PRODUCTS = Products(dense=2.0**-20, depthwise=2.0**-11)
+"""Sums are exact in int32, then multiplied in float32. Depthwise kernels for packed channels divide by the scales with
+x86's approximate reciprocal, which is off by up to 1.5 · 2⁻¹²."""
 WIDE = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage", "use_bf16_packed")
 """Options that would let ncnn compute or keep values in fewer bits where the processor can; all are switched off."""
 
 
 def convert(plan: Plan, path: Path) -> None:
-    from lightseg.export.rewrites.fill_lanes import fill
     from lightseg.export.writers.ncnn import write_ncnn
 
-    graph = copy.deepcopy(plan.graph)
-    fill(graph, LANES)
-    text, weights = write_ncnn(graph, plan.file_input_shape, plan.output, plan.precision == "fp16")
+    text, weights = write_ncnn(plan.graph, plan.file_input_shape, plan.output, plan.precision == "fp16")
     (path / PARAM).write_text(text, encoding="utf-8", newline="\n")
     (path / BIN).write_bytes(weights)
 
 
 class NcnnRunner(Runner):
-    """ncnn on the CPU in float32; weights stored as float16 become float32 when they are read."""
+    """ncnn on the CPU in float32, convolutions with int8 weights in int8; float16 weights become float32 when read."""
 
     def __init__(self, path: Path, threads: int) -> None:
         import ncnn
 
-        layers, stored = _checked(path)
+        layers, stored, int8 = _checked(path)
         self._ncnn, self._net = ncnn, ncnn.Net()
         options = self._net.opt
-        options.num_threads, options.use_vulkan_compute = threads, False
+        options.num_threads, options.use_vulkan_compute, options.use_int8_inference = threads, False, True
         for name in WIDE:
             if hasattr(options, name):
                 setattr(options, name, False)
@@ -72,7 +76,16 @@ class NcnnRunner(Runner):
             "arithmetic": "float32",
             "off": ",".join(name for name in WIDE if hasattr(options, name)),
             "threads": str(threads),
+            **({"int8_layers": str(self._read_in_int8(int8))} if int8 else {}),
         }
+
+    def _read_in_int8(self, layers: list[Line]) -> int:
+        """How many of ``layers``, whose weights are int8, are given bytes by ncnn: only its int8 kernels read those."""
+        self.feed(np.zeros(self._shape, np.float32))
+        extractor = self._net.create_extractor()
+        extractor.set_light_mode(False)
+        extractor.input("image", self._x)
+        return sum(extractor.extract(line.inputs[0], AS_IT_IS)[1].elembits() == 8 for line in layers)
 
     def feed(self, x: NDArray[Any]) -> None:
         if tuple(x.shape) != self._shape:
@@ -92,9 +105,12 @@ class NcnnRunner(Runner):
         return result
 
 
-def _checked(path: Path) -> tuple[list[Line], str]:
-    """The layers, and how weights are stored; ncnn is not asked to read two files that do not belong together."""
-    from lightseg.export.writers.ncnn_weights import layers_in, weights_in
+def _checked(path: Path) -> tuple[list[Line], str, list[Line]]:
+    """The layers, how weights are stored, and the convolutions with int8 weights and scales for them.
+
+    ncnn is not asked to read two files that do not belong together.
+    """
+    from lightseg.export.writers.ncnn_weights import CONVOLUTIONS, layers_in, weights_in
 
     text, weights = member(path, PARAM), member(path, BIN)
     try:
@@ -102,14 +118,24 @@ def _checked(path: Path) -> tuple[list[Line], str]:
     except (ValueError, IndexError) as error:
         raise BadInput(f"{text} is not a readable ncnn text ({error}); export it again") from error
     try:
-        stored = {weight.dtype for weight in weights_in(layers, weights.read_bytes())}
+        arrays = list(weights_in(layers, weights.read_bytes()))
     except ValueError as error:
         raise BadInput(f"{weights} does not belong to its {PARAM} ({error}); export it again") from error
-    return layers, "float16, biases and slopes float32" if "float16" in stored else "float32"
+    narrow = {array.layer: array.dtype for array in arrays if array.dtype != "float32"}
+    int8 = [x for x in layers if narrow.get(x.name) == "int8" and x.kind in CONVOLUTIONS and x.number(8)]
+    kinds = sorted(set(narrow.values()))
+    return layers, ", ".join([*kinds, "biases and slopes float32"]) if kinds else "float32", int8
 
 
 def load(path: Path, threads: int) -> Runner:
     return NcnnRunner(path, threads)
+
+
+def fill_packing(graph: fx.GraphModule) -> int:
+    """`fill` for the channels ncnn packs together."""
+    from lightseg.export.rewrites.fill_lanes import fill
+
+    return fill(graph, LANES)
 
 
 def rewrites() -> tuple[Rewrite, ...]:
@@ -118,20 +144,20 @@ def rewrites() -> tuple[Rewrite, ...]:
     Measured on x86, one thread, process-CPU time of max and min against PReLU: SINet 1.34, ExtremeC3Net 1.11, street
     SINet 1.25; of `merge_cross`, street SINet 0.82. The rewrites of `ALWAYS` gain little here (0.94, 0.99 and 0.92 of
     the merely folded graph), as convolutions in groups and channel shuffles have kernels of their own. What gains most
-    is no rewrite but the layout: `fill` takes ExtremeC3Net to 0.34. `equalise` keeps C3Net's weights inside
-    float16.
+    is the layout: `fill` takes ExtremeC3Net to 0.34. `equalise` keeps C3Net's weights inside float16.
     """
     from lightseg.export.rewrites import ALWAYS, merge_cross
     from lightseg.export.rewrites.equalise import equalise
 
-    return (*ALWAYS, merge_cross, equalise)
+    return (*ALWAYS, merge_cross, equalise, fill_packing)
 
 
 NCNN = Target(
     name="ncnn",
     suffix=".ncnn",
     extra="ncnn",
-    precisions=("fp32", "fp16"),
+    precisions=("fp32", "fp16", "int8"),
+    int8=Scheme(symmetric=True, products=PRODUCTS),
     dynamic=False,
     layout="NCHW",
     rewrites=rewrites,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,40 +11,17 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from lightseg.export.graph import ops
+from lightseg.export.graph.edit import op_of
+from lightseg.export.graph.quantised import FakeQuantise, QuantisedConv
 from lightseg.export.graph.shapes import Shape, shapes
 from lightseg.export.writers.half import as_half
-from lightseg.export.writers.ncnn_weights import HALF_TAG, MAGIC
+from lightseg.export.writers.ncnn_text import Blobs, Layer, Parameter, with_splits
+from lightseg.export.writers.ncnn_weights import HALF_TAG, INT8_TAG, MAGIC
 
 ADD, SUB, MUL = 0, 1, 2
 AVERAGE, MAXIMUM, BILINEAR, NEAREST, VALID = 1, 4, 2, 1, 1
-
-Blobs = list[str]
-Parameter = int | float | Sequence[int]
-
-
-@dataclass
-class Layer:
-    """One line of the text: kind, name, blobs it reads and the one it makes, numbered parameters."""
-
-    kind: str
-    name: str
-    inputs: Blobs
-    outputs: Blobs
-    parameters: dict[int, Parameter] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        written = [_parameter(key, value) for key, value in self.parameters.items()]
-        counts = [str(len(self.inputs)), str(len(self.outputs))]
-        return " ".join([self.kind, self.name, *counts, *self.inputs, *self.outputs, *written])
-
-
-def _parameter(key: int, value: Parameter) -> str:
-    """Lists have keys of their own; a number is read as a float where it has a point."""
-    if isinstance(value, float):
-        return f"{key}={value:e}"
-    if isinstance(value, int):
-        return f"{key}={value}"
-    return f"{-23300 - key}={','.join(map(str, (len(value), *value)))}"
+INT8 = {"p8": 1}
+"""One scale per output channel (of a depthwise convolution: per group), one for the input; the result is float32."""
 
 
 def write_ncnn(graph: fx.GraphModule, input_shape: Shape, output_name: str, half: bool = False) -> tuple[str, bytes]:
@@ -54,7 +29,8 @@ def write_ncnn(graph: fx.GraphModule, input_shape: Shape, output_name: str, half
 
     ``input_shape`` is 1×3×H×W, or 1×H×W×3 where the graph takes images: ncnn itself knows float maps alone, so such a
     file takes 3×H×W floats from 0 to 255, as ``Mat::from_pixels`` makes them of RGB bytes. With ``half``, the weights
-    of convolutions are float16; ncnn stores biases and slopes as float32 in any case.
+    of convolutions are float16; ncnn stores biases and slopes as float32 in any case. Values of a `FakeQuantise` are
+    blobs of int8, which convolutions with int8 weights read.
 
     Errors: `Unsupported` when a weight does not fit float16.
     """
@@ -64,25 +40,6 @@ def write_ncnn(graph: fx.GraphModule, input_shape: Shape, output_name: str, half
     blobs = sum(len(layer.outputs) for layer in layers)
     text = "\n".join([MAGIC, f"{len(layers)} {blobs}", *map(str, layers), ""])
     return text, b"".join(writer.weights)
-
-
-def with_splits(layers: Sequence[Layer]) -> list[Layer]:
-    """ncnn lets one layer alone read a blob: what several read is split into as many."""
-    readers = Counter(blob for layer in layers for blob in layer.inputs)
-    taken: Counter[str] = Counter()
-    result = []
-    for layer in layers:
-        inputs = list(layer.inputs)
-        for i, blob in enumerate(inputs):
-            if readers[blob] > 1:
-                inputs[i] = f"{blob}_{taken[blob]}"
-                taken[blob] += 1
-        result.append(Layer(layer.kind, layer.name, inputs, layer.outputs, layer.parameters))
-        for blob in layer.outputs:
-            if readers[blob] > 1:
-                copies = [f"{blob}_{i}" for i in range(readers[blob])]
-                result.append(Layer("Split", f"{blob}_split", [blob], copies))
-    return result
 
 
 class _Writer:
@@ -122,8 +79,13 @@ class _Writer:
 
     def store_tagged(self, name: str, values: Tensor) -> None:
         """Weights of a convolution, which say themselves how they are stored, on a multiple of four bytes."""
-        tag = HALF_TAG if self.half else 0
-        data = (as_half(name, values) if self.half else np.ascontiguousarray(values, "<f4")).tobytes()
+        if values.dtype == torch.int8:
+            tag, stored = INT8_TAG, values.contiguous().numpy()
+        elif self.half:
+            tag, stored = HALF_TAG, as_half(name, values)
+        else:
+            tag, stored = 0, np.ascontiguousarray(values, "<f4")
+        data = stored.tobytes()
         self.weights += [tag.to_bytes(4, "little"), data, bytes(-len(data) % 4)]
 
     def size_in(self, node: fx.Node) -> Shape:
@@ -135,6 +97,37 @@ class _Writer:
 def _conv(w: _Writer, node: fx.Node, op: ops.Conv, x: Blobs, y: str) -> None:
     kind = "Convolution" if op.groups == 1 else "ConvolutionDepthWise"
     _window(w, kind, node.name, x, y, op.weight, op.bias, op.stride, op.padding, op.dilation, op.groups)
+
+
+def _quantised_conv(w: _Writer, node: fx.Node, op: QuantisedConv, x: Blobs, y: str) -> None:
+    """int8 weights and input, float32 result; scales are what a number is multiplied by to become whole.
+
+    Only depthwise convolutions keep their groups: where a group of several channels returns a multiple of four or eight
+    of them, ncnn 1.0.20261020 answers with memory nobody wrote; zeros between the groups are exact.
+    """
+    grid = op_of(w.graph, node.all_input_nodes[0])
+    assert isinstance(grid, FakeQuantise) and grid.symmetric
+    weight, groups = op.integer_weight(), op.groups
+    if groups > 1 and not groups == op.in_channels == len(weight):
+        weight, groups = _without_groups(weight, groups), 1
+    kind = "Convolution" if groups == 1 else "ConvolutionDepthWise"
+    _window(w, kind, node.name, x, y, weight, op.bias, op.stride, op.padding, op.dilation, groups)
+    w.store(1 / op.weight_scale)
+    w.store(1 / grid.scale)
+
+
+def _without_groups(weight: Tensor, groups: int) -> Tensor:
+    """The same convolution as a dense one: zeros for the inputs of the other groups."""
+    out_channels, per_group, kh, kw = weight.shape
+    dense = weight.new_zeros(groups, out_channels // groups, groups, per_group, kh, kw)
+    for i, group in enumerate(weight.chunk(groups)):
+        dense[i, :, i] = group
+    return dense.view(out_channels, groups * per_group, kh, kw)
+
+
+def _fake_quantise(w: _Writer, node: fx.Node, op: FakeQuantise, x: Blobs, y: str) -> None:
+    w.layer("Quantize", node.name, x, y, p0=1)
+    w.store(1 / op.scale)
 
 
 def _deconv(w: _Writer, node: fx.Node, op: ops.Deconv, x: Blobs, y: str) -> None:
@@ -160,8 +153,8 @@ def _window(
     out_channels, _, kh, kw = weight.shape
     across = {"p1": kw, "p2": dilation[1], "p3": stride[1], "p4": padding[1]}
     down = {"p11": kh, "p12": dilation[0], "p13": stride[0], "p14": padding[0]}
-    group = {"p7": groups} if groups > 1 else {}
-    w.layer(kind, name, x, y, p0=out_channels, **across, p5=int(bias is not None), p6=weight.numel(), **group, **down)
+    other = ({"p7": groups} if groups > 1 else {}) | (INT8 if weight.dtype == torch.int8 else {})
+    w.layer(kind, name, x, y, p0=out_channels, **across, p5=int(bias is not None), p6=weight.numel(), **other, **down)
     w.store_tagged(name, weight)
     if bias is not None:
         w.store(bias)
@@ -264,6 +257,8 @@ def _depth_to_space(w: _Writer, node: fx.Node, op: ops.DepthToSpace, x: Blobs, y
 
 WRITERS: dict[type, Callable[[_Writer, fx.Node, Any, Blobs, str], None]] = {
     ops.Conv: _conv,
+    QuantisedConv: _quantised_conv,
+    FakeQuantise: _fake_quantise,
     ops.Deconv: _deconv,
     ops.Affine: _affine,
     ops.PReLU: _prelu,

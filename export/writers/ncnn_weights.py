@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 MAGIC = "7767517"
-HALF_TAG = 0x01306B47
-"""In front of weights that are stored as float16; zero stands in front of float32 ones."""
+HALF_TAG, INT8_TAG = 0x01306B47, 0x000D4B38
+"""In front of weights that are stored as float16 and int8; zero stands in front of float32 ones."""
+TAGGED = {0: "float32", HALF_TAG: "float16", INT8_TAG: "int8"}
+BYTES = {"float32": 4, "float16": 2, "int8": 1}
+CONVOLUTIONS = ("Convolution", "ConvolutionDepthWise")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Line:
     kind: str
     name: str
     parameters: dict[int, str]
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
     def number(self, key: int) -> int:
         return int(self.parameters.get(key, "0"))
@@ -44,19 +49,19 @@ def layers_in(text: str) -> list[Line]:
     layers = [_line(row) for row in rows[2:-1]]
     if len(layers) != count:
         raise ValueError(f"it announces {count} layers and lists {len(layers)}")
-    if sum(outputs for _, outputs in layers) != blobs:
+    if sum(len(line.outputs) for line in layers) != blobs:
         raise ValueError(f"it announces {blobs} blobs and its layers make others")
-    return [line for line, _ in layers]
+    return layers
 
 
-def _line(row: str) -> tuple[Line, int]:
-    """A layer and the number of blobs it makes."""
+def _line(row: str) -> Line:
     kind, name, inputs, outputs, *rest = row.split(" ")
-    blobs = int(inputs) + int(outputs)
+    reads, blobs = int(inputs), int(inputs) + int(outputs)
     if len(rest) < blobs or any("=" in blob for blob in rest[:blobs]):
         raise ValueError(f"layer {name} lacks blobs")
     pairs = (item.split("=") for item in rest[blobs:])
-    return Line(kind, name, {int(key): value for key, value in pairs}), int(outputs)
+    parameters = {int(key): value for key, value in pairs}
+    return Line(kind, name, parameters, tuple(rest[:reads]), tuple(rest[reads:blobs]))
 
 
 def weights_in(layers: list[Line], data: bytes) -> Iterator[Weight]:
@@ -67,7 +72,7 @@ def weights_in(layers: list[Line], data: bytes) -> Iterator[Weight]:
             dtype = "float32"
             if tagged:
                 dtype, at = _tag(line, data, at), at + 4
-            size = count * (2 if dtype == "float16" else 4)
+            size = count * BYTES[dtype]
             if at + size > len(data):
                 raise ValueError(f"the weights end inside layer {line.name}")
             yield Weight(line.name, at, count, dtype)
@@ -78,17 +83,26 @@ def weights_in(layers: list[Line], data: bytes) -> Iterator[Weight]:
 
 def _tag(line: Line, data: bytes, at: int) -> str:
     tag = int.from_bytes(data[at : at + 4], "little")
-    if len(data) < at + 4 or tag not in (0, HALF_TAG):
+    if len(data) < at + 4 or tag not in TAGGED:
         raise ValueError(f"the weights of layer {line.name} start with no known tag")
-    return "float16" if tag else "float32"
+    return TAGGED[tag]
 
 
 def _arrays(line: Line) -> list[tuple[int, bool]]:
     """Numbers of each array a layer reads, and whether a tag stands in front of them."""
-    if line.kind in ("Convolution", "ConvolutionDepthWise", "Deconvolution"):
-        return [(line.number(6), True)] + [(line.number(0), False)] * line.number(5)
+    if line.kind in (*CONVOLUTIONS, "Deconvolution"):
+        return [(line.number(6), True)] + [(line.number(0), False)] * line.number(5) + _scales(line)
+    if line.kind == "Quantize":
+        return [(line.number(0), False)]
     if line.kind == "PReLU":
         return [(line.number(0), False)]
     if line.kind == "Scale":
         return [(line.number(0), False)] * (1 + line.number(1))
     return []
+
+
+def _scales(line: Line) -> list[tuple[int, bool]]:
+    """Of an int8 convolution: one per output channel, or group, and the input's."""
+    if not line.number(8):
+        return []
+    return [(line.number(0 if line.kind == "Convolution" else 7), False), (1, False)]
