@@ -19,6 +19,7 @@ from lightseg.export.graph.shapes import shapes
 from lightseg.export.parity import TOLERANCE, check_goldens, limits, measure
 from lightseg.export.quantization.plan import Quantised, Wish, check_wish, photographs, quantised
 from lightseg.export.quantization.simulation import SimulatedReference
+from lightseg.export.quantization.steps import Steps
 from lightseg.export.reference import Reference
 from lightseg.export.rewrites import rewrite, without_blends
 from lightseg.export.targets import Plan, Target, find_target
@@ -108,6 +109,7 @@ def export(
         plan, reference, int8 = in_int8(plan, reference, target, request.int8)
     final = Path(out) / (request.stem(model) + target.suffix)
     draft = replace(describe(model, target, request, plan, changes, reference, final), **written)
+    draft = replace(draft, quantization=int8.recorded) if int8 else draft
     with atomic_path(draft.sidecar) as notes, atomic_path(final, target.folder) as temporary:
         target.convert(plan, temporary)
         runner = target.load(temporary, 1)
@@ -116,7 +118,9 @@ def export(
         if not parity.ok:
             _keep_failed(record, temporary)
             parity.check(f"{final.name} (kept as {final.name}.failed)")
-        record = replace(record, quantization=int8.judged(temporary, runner, record, reference)) if int8 else record
+        if int8:
+            steps = _steps(int8, temporary, record, reference)
+            record = replace(record, quantization=int8.judged(runner, record, steps))
         target.stamp(temporary, json.dumps(record.to_dict(), ensure_ascii=False))
         check_goldens(record, target.load(temporary, 1))
         record = replace(record, sha256=sha256_of(temporary))
@@ -124,6 +128,16 @@ def export(
         # A kill between the two renames must not leave a sidecar of another file; the record is inside the file too.
         draft.sidecar.unlink(missing_ok=True)
     return record
+
+
+def _steps(int8: Quantised, temporary: Path, record: Artifact, reference: Reference) -> list[Steps]:
+    """Errors: `ParityError` where a value is off its grid; the file is then kept for ``--bisect``."""
+    found = int8.steps(temporary, record, reference)
+    if not all(steps.ok for steps in found):
+        _keep_failed(record, temporary)
+    for steps in found:
+        steps.check(f"{record.path.name} (kept as {record.path.name}.failed)")
+    return found
 
 
 def _keep_failed(record: Artifact, temporary: Path) -> None:

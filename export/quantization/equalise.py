@@ -67,18 +67,28 @@ class Classes:
 def equalise_channels(graph: fx.GraphModule, seen: Mapping[str, Seen], outputs: bool) -> int:
     """Scale ``graph``'s channels in place; return how many classes got a scale. ``outputs``: what convolutions return
     is to be quantised as well as what they read."""
-    classes = tied(graph, seen)
-    scale = _scales(graph, classes, seen, outputs)
+    scale = channel_scales(graph, seen, outputs)
+    rescale(graph, {name: len(value.largest) for name, value in seen.items()}, scale)
+    return int((scale != 1).sum())
+
+
+def channel_scales(graph: fx.GraphModule, seen: Mapping[str, Seen], outputs: bool) -> Tensor:
+    """The scale of every class of tied channels, powers of two, float64."""
+    return _scales(graph, tied(graph, {name: len(v.largest) for name, v in seen.items()}), seen, outputs)
+
+
+def rescale(graph: fx.GraphModule, widths: Mapping[str, int], scale: Tensor) -> None:
+    """Scale ``graph``'s channels in place, by class."""
+    classes = tied(graph, widths)
     for node in graph.graph.nodes:
         op = op_of(graph, node)
         if isinstance(op, ABSORBING):
             _rescale(op, scale[classes.of(node.args[0])], scale[classes.of(node)])
-    return int((scale != 1).sum())
 
 
-def tied(graph: fx.GraphModule, seen: Mapping[str, Seen]) -> Classes:
-    """The classes of ``graph``; ``seen`` knows the channels of every value."""
-    width = {n: len(seen[n.name].largest) for n in graph.graph.nodes if n.name in seen}
+def tied(graph: fx.GraphModule, widths: Mapping[str, int]) -> Classes:
+    """The classes of ``graph``; ``widths`` knows the channels of every value."""
+    width = {n: widths[n.name] for n in graph.graph.nodes if n.name in widths}
     start, count = {}, 1
     for node, channels in width.items():
         start[node], count = count, count + channels

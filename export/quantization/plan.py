@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,14 +20,13 @@ from lightseg.export.graph.edit import op_nodes
 from lightseg.export.graph.quantised import QuantisedConv
 from lightseg.export.probes import NATURAL
 from lightseg.export.quantization.calibration import COUNTS, Calibration, gather
-from lightseg.export.quantization.equalise import equalise_channels
 from lightseg.export.quantization.placement import better_in_float
-from lightseg.export.quantization.quantise import convolutions, quantise, values_to_watch
-from lightseg.export.quantization.ranges import grids, watch
+from lightseg.export.quantization.quantise import convolutions
+from lightseg.export.quantization.recipe import Recipe, recipe_for
 from lightseg.export.quantization.scheme import Scheme
 from lightseg.export.quantization.selection import fewest_floats, macs
 from lightseg.export.quantization.simulation import as_input
-from lightseg.export.quantization.steps import compare_steps
+from lightseg.export.quantization.steps import Steps, compare_steps
 from lightseg.export.quantization.task_loss import ALLOWED, OWN, Answer, Judge, TaskLoss, allowed
 from lightseg.export.reference import Reference
 from lightseg.export.runner import Runner
@@ -40,6 +38,8 @@ RANKING = 4
 """Images the harm of every single layer is measured on."""
 MARGIN = 0.8
 """Of what a file may lose, how much the choosing photographs may show: others judge it."""
+RECIPE = "recipe"
+"""Where the record of a file keeps its `Recipe`."""
 COUNT = "int8_layers"
 """What a runner says in its details: how many convolutions its runtime computes in eight bits, read back from it."""
 
@@ -106,18 +106,27 @@ class Quantised:
     max_drop: float | None
     share: float
     """Of the multiply-accumulates in convolutions, those in eight bits."""
+    recipe: Recipe
 
     @property
     def int8(self) -> int:
         return sum(isinstance(op, QuantisedConv) for _, op in op_nodes(self.graph))
 
-    def judged(self, path: Path, runner: Runner, artifact: Artifact, reference: Reference) -> dict[str, Any]:
-        """For the record: what was done, and what the file loses on the images that judge.
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What stands in the record of a file before it is judged: enough to simulate it again."""
+        return {RECIPE: self.recipe.to_text()}
 
-        ``path`` is where the file lies for now, ``runner`` runs it, ``reference`` is its simulated one.
+    def steps(self, path: Path, artifact: Artifact, reference: Reference) -> list[Steps]:
+        """The values of the file, which lies at ``path`` for now, beside those of its simulated ``reference``."""
+        found = [compare_steps(path, artifact, self.graph, reference, probe) for probe in NATURAL]
+        return [steps for steps in found if steps is not None]
 
-        Errors: `ParityError` where the runtime computes fewer convolutions in eight bits than the file has, a value
-        is not on its grid, or the file loses more than it may.
+    def judged(self, runner: Runner, artifact: Artifact, steps: Sequence[Steps]) -> dict[str, Any]:
+        """For the record: what was done, and what the file that ``runner`` runs loses on the images that judge.
+
+        Errors: `ParityError` where the runtime computes fewer convolutions in eight bits than the file has, or the
+        file loses more than it may.
         """
         ran = int(runner.details.get(COUNT, 0))
         if ran != self.int8:
@@ -125,10 +134,6 @@ class Quantised:
                 f"{artifact.path.name} has {self.int8} int8 convolutions, of which {runner.name} computes {ran} in "
                 "eight bits: it would be int8 in name only; use --precision fp32"
             )
-
-        steps = [compare_steps(path, artifact, self.graph, reference, probe) for probe in NATURAL]
-        for found in filter(None, steps):
-            found.check(artifact.path.name)
 
         def mask(photo: Photo) -> NDArray[np.uint8]:
             answer = runner(prepared(photo, artifact.feeds))
@@ -142,7 +147,8 @@ class Quantised:
             "int8_layers": self.int8,
             "float_layers": list(self.floats),
             "int8_macs": self.share,
-            "steps": [found.to_dict() for found in filter(None, steps)],
+            **self.recorded,
+            "steps": [found.to_dict() for found in steps],
             "task_loss": loss.to_dict(),
             "calibration": self.photographs.sets.to_dict(),
         }
@@ -166,9 +172,7 @@ def quantised(graph: fx.GraphModule, known: Photographs, scheme: Scheme, baked: 
     where no convolution gains by int8.
     """
     images = [as_input(photo, known.preprocess, baked) for photo in known.ranges]
-    even = copy.deepcopy(graph)
-    equalise_channels(even, watch(copy.deepcopy(even).float(), images), scheme.outputs)
-    found = grids(watch(copy.deepcopy(even).float(), images), values_to_watch(even, scheme), scheme)
+    even, recipe = recipe_for(graph, images, scheme)
     shape = tuple(images[0].shape)
     floats = better_in_float(even, shape, scheme.price) if scheme.price else []
     if len(floats) == len(convolutions(even)):
@@ -179,12 +183,14 @@ def quantised(graph: fx.GraphModule, known: Photographs, scheme: Scheme, baked: 
         def loss(candidate: fx.GraphModule) -> float:
             return known.choosing.loss(known.answer(candidate, baked)).drop
 
+        found = {name: recipe.grid(name, scheme) for name in recipe.grids}
         search = fewest_floats(even, found, scheme, images[:RANKING], loss, MARGIN * limit, floats)
         search.check(limit, MARGIN)
         floats = list(search.found.floats)
     work = macs(even, shape)
     share = 1 - sum(work[name] for name in floats) / sum(work.values())
-    return Quantised(quantise(even, found, scheme, floats), tuple(floats), known, limit, share)
+    recipe = replace(recipe, floats=tuple(floats))
+    return Quantised(recipe.quantise(even, scheme), tuple(floats), known, limit, share, recipe)
 
 
 def check_wish(precision: str, output: str, wish: Wish | None) -> None:

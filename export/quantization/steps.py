@@ -77,6 +77,10 @@ class Steps:
     def worst(self) -> Step:
         return max(self.steps, key=lambda s: (not s.ok, s.off))
 
+    @property
+    def ok(self) -> bool:
+        return all(s.ok for s in self.steps) and all(p.ok for p in self.products)
+
     def check(self, what: str) -> None:
         """Errors: `ParityError` for the first value that is not where the simulation puts it."""
         wrong = next((s for s in self.steps if not s.ok), None)
