@@ -28,7 +28,6 @@ import os
 import random
 import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from time import perf_counter_ns, process_time_ns
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
@@ -112,15 +111,9 @@ class Session:
 
     def goldens(self, request: dict[str, Any]) -> dict[str, Any]:
         """``wrong`` says in one line why the answers are not those of PyTorch; empty when they are."""
-        from lightseg.errors import ParityError
-        from lightseg.export.artifact import read_artifact
-        from lightseg.export.parity import check_goldens
+        from lightseg.benchmarks.proofs import repeat
 
-        try:
-            checked = check_goldens(read_artifact(Path(self.subject.path or "")), self.runner)
-        except ParityError as error:
-            return {"wrong": str(error), "checked": []}
-        return {"wrong": "", "checked": checked}
+        return repeat(self.subject, self.runner)
 
     def warm_up(self, request: dict[str, Any]) -> dict[str, Any]:
         protocol, runs = self.protocol, 0
@@ -144,7 +137,9 @@ class Session:
         on_device: Callable[[], int] | None = getattr(runner, "device_ns", None)
         gc.collect()
         gc.disable()
+        state: Callable[[], Any] = getattr(runner, "state", dict) if request.get("watch") else dict
         load, temperatures, stolen = load_average(), temperature(), stolen_from(self.cores)
+        states = [state()]
         before = usage()
         begin, step = perf_counter_ns(), 0
         while step < count or perf_counter_ns() - begin < duration:
@@ -160,6 +155,7 @@ class Session:
             step += 1
         wall = perf_counter_ns() - begin
         gc.enable()
+        states.append(state())
         audit.now((step - 1) % len(inputs) if rotate else 0, runner.fetch)
         spent = {name: value - before[name] for name, value in usage().items()}
         return {
@@ -170,6 +166,7 @@ class Session:
             **spent,
             "load_average": [load, load_average()],
             "temperature": [temperatures, temperature()],
+            "device_states": states,
             "stolen_jiffies": taken(stolen, stolen_from(self.cores)),
             "audit": audit.result(),
         }
@@ -185,8 +182,10 @@ class Session:
         return time_transfers(self.runner, self.subject, self.inputs, request["seconds"])
 
     def energy(self, request: dict[str, Any]) -> dict[str, Any]:
-        from lightseg.benchmarks.energy import measure_energy
+        from lightseg.benchmarks.energy import UNSEEN, measure_energy
 
+        if self.subject.device == "cuda":
+            return {"reason": UNSEEN}
         return measure_energy(self.runner, self.inputs, request["seconds"])
 
     def memory(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,12 @@ def check(args: argparse.Namespace) -> None:
         error("--resume goes on with a file; name it with --json FILE")
     if args.against and len(args.thread_counts) > 1:
         error("--against compares on one number of threads; give --threads one")
+    if (args.graphs or "tf32" in args.precision) and args.device != "cuda":
+        error("--graphs and --precision tf32 are of NVIDIA GPUs: add --device cuda")
+    if (args.batch or args.torch) and args.device not in ("cpu", "cuda"):
+        error("--batch and --torch belong to --device cpu and --device cuda")
+    if args.device == "cuda" and args.peers:
+        error("--peers are .tflite files, which nothing runs on a GPU here; measure them with --device cpu")
     if counts_only(args) and (args.thread_counts != [1] or args.against):
         error("instructions are counted on one thread, file by file; leave --threads and --against out")
 
@@ -170,16 +177,25 @@ def browsing(args: argparse.Namespace, console: Console) -> Outcome:
 
 def timing(args: argparse.Namespace, console: Console) -> Outcome:
     from lightseg.benchmarks import timing_mode
+    from lightseg.benchmarks.proofs import with_proofs
 
-    if args.device == "cuda":
-        from lightseg.benchmarks.cuda import require_cuda
-
-        require_cuda()
-    with exported(args) as artifacts:
-        subjects = timing_mode.subjects(args, models(args), artifacts, peers(args))
-        report = timing_mode.measured(args, subjects, announce)
+    facts = gpu_environment(args) if args.device == "cuda" else None
+    with exported(args) as artifacts, tempfile.TemporaryDirectory(prefix="lightseg-proofs-") as folder:
+        subjects = timing_mode.subjects(args, models(args), artifacts, peers(args), announce)
+        subjects = with_proofs(subjects, Path(folder), announce)
+        report = timing_mode.measured(args, subjects, announce, facts=facts)
     timing_mode.show(report, console)
     return report.to_dict(), [f"{name} failed: {reason}" for name, reason in report.failed.items()]
+
+
+def gpu_environment(args: argparse.Namespace) -> dict[str, Any]:
+    """What this machine is, with its GPU. Errors: `Unsupported` in one line where there is none."""
+    from lightseg.benchmarks.cuda.nvidia import ask, gpu_facts
+    from lightseg.benchmarks.cuda.place import require_cuda, uuid
+    from lightseg.benchmarks.environment import available_cores, environment
+
+    require_cuda()
+    return {**environment(args.cores or available_cores()), **gpu_facts(partial(ask, gpu=uuid()))}
 
 
 def remote(args: argparse.Namespace, console: Console) -> Outcome:
@@ -232,11 +248,14 @@ def exported(args: argparse.Namespace) -> Iterator[list[Path]]:
         paths = list(args.artifact)
         if args.to:
             from lightseg.benchmarks.selection import export_all
+            from lightseg.benchmarks.ways import CUDA_FILES, ways
             from lightseg.export.pipeline import Request
 
-            request = Request(precision=args.precision, input_size=args.input_size)
             out = args.out or Path(temporary)
-            paths += export_all(models(args), args.weights, args.to, request, out, announce)
+            several = any(batch > 1 for batch in args.batch)
+            requests = [Request(p, args.input_size, dynamic=several) for p in ways(args).written]
+            among = [suffix[1:] for suffix in CUDA_FILES] if args.device == "cuda" else None
+            paths += export_all(models(args), args.weights, args.to, requests, out, announce, among)
         yield paths
 
 

@@ -87,7 +87,7 @@ def _exported(args: argparse.Namespace) -> list[Path]:
     from lightseg.benchmarks.selection import export_all
     from lightseg.export.pipeline import Request
 
-    return export_all([args.model or "sinet"], args.weights, TARGETS, Request(), args.out, _say)
+    return export_all([args.model or "sinet"], args.weights, TARGETS, [Request()], args.out, _say)
 
 
 def _say(line: str) -> None:

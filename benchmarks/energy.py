@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lightseg.export.runner import Runner
 
 SYSTEM = Path("/sys/class")
+UNSEEN = "not available: the counters here are the processor's, and the work is the GPU's"
 IDLE_SECONDS = 1.0
 """How long the machine's power is watched before the runs."""
 

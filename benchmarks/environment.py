@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 UNREADABLE = "not readable"
-PACKAGES = ("torch", "numpy", "onnxruntime", "ai-edge-litert", "onnx", "tensorrt", "openvino", "ncnn", "pillow")
+PACKAGES = (
+    "torch", "numpy", "onnxruntime", "onnxruntime-gpu", "ai-edge-litert", "onnx", "tensorrt", "tensorrt_rtx", "triton",
+    "openvino", "ncnn", "pillow",
+)  # fmt: skip
 SYSTEM = Path("/sys")
 FLAGS = (
     "sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from lightseg.benchmarks.cuda.nvidia import slowed
 from lightseg.benchmarks.latency import Boundary, Latency, Protocol
 from lightseg.benchmarks.process import Asked, Child
 from lightseg.benchmarks.reuse import PAIRS, Judgement, judge, windows
@@ -173,7 +174,7 @@ def _process(
         goldens = _asked(child, "goldens") if subject.proof else {}
         warm_up = child.ask("warm_up")
         count = protocol.affordable(warm_up)
-        sampled = child.ask("sample", samples=count, seconds=protocol.seconds, seed=seed)
+        sampled = child.ask("sample", samples=count, seconds=protocol.seconds, seed=seed, watch=True)
         load, stolen = sampled.pop("load_average", ()), sampled.pop("stolen_jiffies", None)
         reuse = windows(child.ask, min(PAIRS, count))
         apart = {name: _asked(child, name, seconds=seconds) for name in (*APART, "energy")}
@@ -227,9 +228,12 @@ def _noise(process: Process, threads: int) -> list[str]:
     if not process.warm_up["settled"]:
         found.append("warm-up never settled")
     cpu, wall = process.sampled["cpu_ns"], process.sampled["wall_ns"]
-    share = 1.0 if cpu is None else cpu / wall
+    waits = bool(process.sampled["device_ns"])  # for a device, which may let the core sleep
+    share = 1.0 if cpu is None or waits else cpu / wall
     if threads == 1 and share < MINIMUM_SHARE_OF_CPU:
         found.append(f"another process held the core {1 - share:.0%} of the time")
     if process.stolen_jiffies:
         found.append("the hypervisor took time from the core")
+    if why := slowed(process.sampled.get("device_states", ())):
+        found.append(f"the GPU lowered its clock: {', '.join(why)}")
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 
 def opener(subject: Subject, threads: int) -> Callable[[], Runner]:
     """The function that makes ``subject`` ready: reading its file and setting up its runtime, every time anew."""
-    return _artifact(subject, threads) if subject.path else _eager(subject, threads)
+    if subject.path and subject.device == "cpu":
+        return _artifact(subject, threads)
+    from lightseg.benchmarks.cuda.making import make
+
+    return partial(make, subject, threads)
 
 
 def _artifact(subject: Subject, threads: int) -> Callable[[], Runner]:
@@ -41,19 +46,6 @@ def _artifact(subject: Subject, threads: int) -> Callable[[], Runner]:
         return runner
 
     return make
-
-
-def _eager(subject: Subject, threads: int) -> Callable[[], Runner]:
-    from lightseg.export.runner import torch_runner
-    from lightseg.zoo import create_model
-
-    assert subject.model is not None
-    name, weights = subject.model, subject.weights
-    if subject.device == "cuda":
-        from lightseg.benchmarks.cuda import CudaRunner
-
-        return lambda: CudaRunner(create_model(name, weights), subject.shape)
-    return lambda: torch_runner(create_model(name, weights), threads)
 
 
 def subject_inputs(subject: Subject, wanted: int, images: str | None) -> list[NDArray[Any]]:

@@ -23,6 +23,8 @@ EXAMPLES = """\
   lightseg-bench --device arm64 a.tflite b.onnx          … then agreement on NEON and instructions, no milliseconds
   lightseg-bench --device browser --setup                once: onnxruntime-web and LiteRT.js through npm …
   lightseg-bench --device browser --model sinet          … then agreement and latency in headless Chromium
+  lightseg-bench --device cuda --model sinet --to onnx,tensorrt --precision fp32,tf32,fp16 --batch 1,8,64   a GPU …
+  lightseg-bench --device cuda --model all --torch compile --graphs on --quick     … one way to run only
   lightseg-bench --device ssh:pi@raspberry a.tflite      the same protocol on another machine, same JSON
   lightseg-bench --device adb:SERIAL a.tflite --benchmark-model benchmark_model   a phone
   lightseg-bench a.tflite --report page --add arm.json   one HTML page, earlier results with it
@@ -37,7 +39,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("artifact", nargs="*", type=Path, metavar="ARTIFACT", help="files written by lightseg-export")
     cli.add_model(p, many=True)
     p.add_argument("--to", metavar="TARGET[,…]", help="with --model: export first, measure the files too; or all")
-    p.add_argument("--precision", default="fp32", help="of what --to exports (default fp32)")
+    p.add_argument(
+        "--precision",
+        type=names,
+        default=["fp32"],
+        metavar="NAME[,…]",
+        help="of what --to exports: fp32 (default), fp16; with --device cuda of rows in PyTorch too, and tf32",
+    )
     p.add_argument("--out", type=Path, metavar="DIR", help="where --to keeps its artifacts (default: nowhere)")
     p.add_argument("--input-size", type=cli.size, metavar="HxW", help="with --model (default: the published size)")
     p.add_argument(
@@ -45,7 +53,8 @@ def parser() -> argparse.ArgumentParser:
         type=device,
         default="cpu",
         metavar="WHERE",
-        help="cpu (default); cuda runs PyTorch eager only; arm64 emulates an ARM core: agreement, instructions; "
+        help="cpu (default); cuda: PyTorch, ONNX Runtime and TensorRT on an NVIDIA GPU; "
+        "arm64 emulates an ARM core: agreement, instructions; "
         "browser runs .onnx and .tflite files in Chromium; ssh:USER@HOST[:PORT] and adb:SERIAL measure files there",
     )
     p.add_argument(
@@ -66,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--cores", type=core_list, metavar="N[,…]", help="pin to these (default: the quietest, one a thread)"
     )
+    add_ways(p)
     add_protocol(p)
     p.add_argument(
         "--images", type=Path, metavar="DIR", help="photographs to rotate through (default: the packaged one)"
@@ -82,6 +92,21 @@ def parser() -> argparse.ArgumentParser:
     add_reporting(p)
     cli.add_json(p)
     return p
+
+
+def add_ways(p: argparse.ArgumentParser) -> None:
+    """How networks are run; every combination is a row."""
+    group = p.add_argument_group("ways to run, for --device cpu and cuda; every combination is a row")
+    group.add_argument("--batch", type=batches, default=[], metavar="N[,…]", help="images at a time (default 1)")
+    group.add_argument(
+        "--torch",
+        type=torch_ways,
+        metavar="WAY[,…]",
+        help="models in PyTorch: eager, compile (default eager; with --device cuda both)",
+    )
+    group.add_argument(
+        "--graphs", choices=("on", "off", "both"), help="CUDA graphs, with --device cuda only (default both)"
+    )
 
 
 def add_protocol(p: argparse.ArgumentParser) -> None:
@@ -170,6 +195,25 @@ def device(text: str) -> str:
     if text in DEVICES or text.startswith(REMOTE):
         return text
     raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(DEVICES)}, ssh:USER@HOST, adb:SERIAL")
+
+
+def names(text: str) -> list[str]:
+    """Words between commas, each once."""
+    return list(dict.fromkeys(word for word in text.split(",") if word))
+
+
+def torch_ways(text: str) -> list[str]:
+    found = names(text)
+    if not found or not set(found) <= {"eager", "compile"}:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of eager, compile, or both with a comma")
+    return found
+
+
+def batches(text: str) -> list[int]:
+    found = [int(part) if part.isdigit() else 0 for part in text.split(",")]
+    if min(found) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of positive numbers, for instance 1,8,32")
+    return sorted(set(found))
 
 
 def seconds(text: str) -> float:

@@ -63,16 +63,27 @@ def why_no_mask(subject: Subject) -> str:
 
 
 def time_transfers(runner: Runner, subject: Subject, inputs: list[NDArray[Any]], seconds: float) -> dict[str, Any]:
-    """An input to the device and the last output back, each time; nothing is run in between."""
+    """An input to the device and the last output back, each time; nothing is run in between.
+
+    ``there_ns`` and ``back_ns`` are the device's own times of the two copies, without the host's part, where it has a
+    clock.
+    """
     if subject.device == "cpu":
         return {"samples_ns": [], "reason": "not applicable: the processor reads the host's own memory"}
+
+    parts: list[tuple[int, int]] = []
+    clock: Callable[[], tuple[int, int]] | None = getattr(runner, "copies_ns", None)
 
     def there_and_back(x: NDArray[Any]) -> None:
         runner.feed(x)
         runner.fetch()
+        if clock is not None:
+            parts.append(clock())
 
     samples = timed([partial(there_and_back, x) for x in inputs], seconds)
-    return {"samples_ns": samples, "reason": ""}
+    own = parts[-len(samples) :]
+    there, back = ([part[i] for part in own] for i in (0, 1))
+    return {"samples_ns": samples, "there_ns": there, "back_ns": back, "reason": ""}
 
 
 def timed(calls: list[Callable[[], None]], seconds: float) -> list[int]:

@@ -12,8 +12,8 @@ from lightseg.benchmarks.measure import Process, Row
 from lightseg.benchmarks.subject import Subject
 from lightseg.errors import BadInput
 
-SAME = ("cpu", "flags", "system", "python", "versions")
-"""Parts of the environment that rows of one result must share."""
+SAME = ("cpu", "flags", "system", "python", "versions", "gpu")
+"""Parts of the environment that rows of one result must share, or that none has."""
 Key = tuple[Any, ...]
 
 
@@ -29,7 +29,7 @@ def earlier(path: Path, environment: dict[str, Any]) -> tuple[dict[Key, Row], li
         data = json.loads(path.read_text(encoding="utf-8"))
         runs = [data["environment"], *data.get("resumed", [])]
         rows = [row_from_dict(row) for row in data["rows"]]
-        moved = [name for name in SAME if data["environment"].get(name) != environment[name]]
+        moved = [name for name in SAME if data["environment"].get(name) != environment.get(name)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"--resume: {path} is no result of timing ({type(error).__name__}: {error})") from error
     if moved:

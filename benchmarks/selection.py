@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightseg.benchmarks.peers import peer_subject
-from lightseg.benchmarks.subject import INTERPRETER, Device, Subject
+from lightseg.benchmarks.subject import INTERPRETER, Subject
+from lightseg.benchmarks.ways import EAGER
 
 if TYPE_CHECKING:
     from lightseg.export.pipeline import Request
+    from lightseg.export.targets import Target
 
 Size = tuple[int, int]
-EAGER = "PyTorch eager"
 ARCHITECTURE_ONLY = "random weights: architecture only"
 
 
-def eager_subject(name: str, weights: str | None, size: Size | None, device: Device) -> Subject:
+def eager_subject(name: str, weights: str | None, size: Size | None) -> Subject:
     """A model in PyTorch eager. Errors: those of `create_model`, and `BadInput` for an impossible ``size``."""
     from lightseg.zoo import create_model
 
@@ -32,14 +34,14 @@ def eager_subject(name: str, weights: str | None, size: Size | None, device: Dev
         preprocess=model.weights.preprocess.to_dict(),
         model=name,
         weights=weights,
-        device=device,
         note=_note(model.weights.tag),
         labels=model.spec.labels.to_dict(),
+        any_batch=True,
     )
 
 
-def artifact_subjects(paths: Sequence[Path], device: Device, weights: str | None = None) -> list[Subject]:
-    """PyTorch eager and the file itself, for every artifact; on a GPU eager alone.
+def artifact_subjects(paths: Sequence[Path], weights: str | None = None) -> list[Subject]:
+    """PyTorch eager and the file itself, for every artifact.
 
     Where the weights an artifact was made from are not at hand (it came from a file of the user's), ``weights`` names
     them; otherwise the eager row fails alone and the artifact is measured without it.
@@ -55,9 +57,9 @@ def artifact_subjects(paths: Sequence[Path], device: Device, weights: str | None
             preprocess=artifact.preprocess.to_dict(),
             model=artifact.model,
             weights=weights or artifact.tag,
-            device=device,
             note=_note(artifact.tag),
             labels=artifact.labels.to_dict(),
+            any_batch=True,
         )
 
     def file(artifact: Artifact) -> Subject:
@@ -72,22 +74,23 @@ def artifact_subjects(paths: Sequence[Path], device: Device, weights: str | None
             note=_note(artifact.tag),
             labels=artifact.labels.to_dict(),
             output=artifact.output,
+            any_batch=artifact.dynamic,
             proof=bool(artifact.golden),
         )
 
     artifacts = [read_artifact(path) for path in paths]
-    return [make(a) for a in artifacts for make in ((eager, file) if device == "cpu" else (eager,))]
+    return [make(a) for a in artifacts for make in (eager, file)]
 
 
-def other_side(text: str, device: Device) -> Subject:
+def other_side(text: str) -> Subject:
     """What ``--against`` names: an artifact, a foreign TFLite file, or a model in PyTorch eager.
 
     Errors: those of `artifact_subjects`, `peer_subject` and `eager_subject`.
     """
     path = Path(text)
     if not path.suffix or not (path.exists() or path.suffix in (".onnx", ".tflite")):
-        return eager_subject(text, None, None, device)
-    return peer_subject(path) if is_foreign(path) else artifact_subjects([path], "cpu")[1]
+        return eager_subject(text, None, None)
+    return peer_subject(path) if is_foreign(path) else artifact_subjects([path])[1]
 
 
 def is_foreign(path: Path) -> bool:
@@ -100,26 +103,33 @@ def is_foreign(path: Path) -> bool:
 
 
 def grouped(*lists: Sequence[Subject]) -> list[Subject]:
-    """One list: subjects of one label and shape together, PyTorch eager in front and only once."""
+    """One list: subjects of one label and shape together, those in PyTorch in front and each only once."""
     groups: dict[tuple[str, tuple[int, ...]], list[Subject]] = {}
     for subject in (subject for subjects in lists for subject in subjects):
         group = groups.setdefault((subject.label, subject.shape), [])
-        if subject.path is not None or not any(other.path is None for other in group):
+        if subject.path is not None or not any(_same(subject, other) for other in group):
             group.append(subject)
     return [s for group in groups.values() for s in sorted(group, key=lambda s: s.path is not None)]
+
+
+def _same(one: Subject, other: Subject) -> bool:
+    """Whether two rows in PyTorch are one, whatever its weights are called."""
+    return other.path is None and (one.runtime, one.precision) == (other.runtime, other.precision)
 
 
 def export_all(
     names: Sequence[str],
     weights: str | None,
     to: str,
-    request: Request,
+    requests: Sequence[Request],
     out: Path,
     announce: Callable[[str], None],
+    among: Collection[str] | None = None,
 ) -> list[Path]:
     """Export every model to every target of ``to`` ("onnx,tflite") into ``out``, and return what can be timed here.
 
-    "all" stands for what this machine can write and run at its own speed.
+    "all" stands for what this machine can write and run at its own speed, of ``among`` where that is given. Of several
+    ``requests`` a target gets those whose precision it has, and dynamic sizes only where it has them.
     Errors: those of `lightseg.export.export`; names, sizes and precisions are checked before any work.
     """
     from lightseg.export import export
@@ -128,21 +138,28 @@ def export_all(
     from lightseg.zoo import create_model
 
     able = [t for t in TARGETS.values() if not (t.why_not_convert() or t.why_not_load())]
-    able = [t for t in able if request.precision in t.precisions]
+    able = [t for t in able if among is None or t.name in among]
     targets = able if to == "all" else [find_target(name) for name in to.split(",") if name]
     models = [create_model(name, weights) for name in names]
-    for model, target in product(models, targets):
+    wanted = [pair for target in targets for pair in _fitting(target, requests, to == "all" or len(requests) > 1)]
+    for model, (target, request) in product(models, wanted):
         request.check(model, target)
     paths = []
     for model in models:
-        reference = Reference(model, *request.size(model))
-        for target in targets:
-            announce(f"exporting {model.name} to {target.name}")
+        reference = Reference(model, *requests[0].size(model))
+        for target, request in wanted:
+            announce(f"exporting {model.name} to {target.name}" + f" in {request.precision}" * (len(requests) > 1))
             artifact = export(model, target.name, out, request, reference)
             interpreted = artifact.parity is not None and artifact.parity["runner"]["runtime"] == INTERPRETER
             if to != "all" or not interpreted:
                 paths.append(artifact.path)
     return paths
+
+
+def _fitting(target: Target, requests: Sequence[Request], choose: bool) -> list[tuple[Target, Request]]:
+    """With ``choose`` those whose precision the target has; all where it has none, so that this is an error."""
+    kept = [request for request in requests if choose and request.precision in target.precisions] or requests
+    return [(target, replace(request, dynamic=request.dynamic and target.dynamic)) for request in kept]
 
 
 def _note(tag: str) -> str:

@@ -12,7 +12,7 @@ INTERPRETER = "reference interpreter"
 
 @dataclass(frozen=True)
 class Subject:
-    """One row of a table: an artifact file (``path``), or a model in PyTorch eager (``model`` and ``weights``).
+    """One row of a table: an artifact file (``path``), or a model in PyTorch (``model`` and ``weights``).
 
     Everything the measured process needs is here, so that it looks nothing up; the sidecar is read for its goldens.
     """
@@ -36,8 +36,16 @@ class Subject:
     labels: dict[str, Any] | None = None
     """The classes of the output; None where they are not known, as in other people's files."""
     output: str = "logits"
+    any_batch: bool = False
+    """Whether it takes batches of any length, and not only ``shape``'s."""
     proof: bool = False
-    """Whether the file carries golden outputs, which must be repeated before anything is timed."""
+    """Whether there are golden outputs, which must be repeated before anything is timed."""
+    goldens: str | None = None
+    """The file they are in; None where they travel in the artifact."""
+    compiled: bool = False
+    """Whether PyTorch's compiler runs the model."""
+    graph: bool = False
+    """Whether the launches are recorded once as a CUDA graph and replayed."""
 
     @property
     def name(self) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from lightseg.benchmarks.counting.cost import Cost
+from lightseg.benchmarks.environment import UNREADABLE
 from lightseg.benchmarks.latency import Boundary
 from lightseg.benchmarks.measure import Row
 
@@ -65,8 +66,18 @@ def machine(report: Report) -> str:
     guest = " (virtual machine)" if facts["virtual_machine"] else ""
     load = facts["load_average"]
     busy = f"load {load[0]:.2f}" if isinstance(load, list) else f"load {load}"
-    where = f"{facts['device']}: " if "device" in facts else ""
+    where = f"{facts['device']}: " if "device" in facts else _gpu(facts)
     return f"{where}{facts['cpu']}{guest}, pinned to core {cores}, governor {facts['governor']}, {busy} at the start"
+
+
+def _gpu(facts: Mapping[str, Any]) -> str:
+    """Name, driver and clocks of the GPU the rows ran on; empty where they ran on none."""
+    gpu, state = facts.get("gpu"), facts.get("gpu_state", {})
+    if gpu is None:
+        return ""
+    why = state["throttling"] if isinstance(state["throttling"], str) else ", ".join(state["throttling"]) or "none"
+    clocks = f"{state['clock_mhz']} of {gpu['max_clock_mhz']} MHz, reasons for a lower clock: {why}"
+    return f"{gpu['name']}, driver {gpu['driver']}, {clocks}; host: "
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
@@ -74,6 +85,13 @@ def notes(rows: Sequence[Row]) -> list[str]:
     lines = ["±: half of the 95 % interval of the run's median"] if rows else []
     lines += [f"{row.subject.name}: {row.verdict}, {'; '.join(row.reasons)}" for row in rows if row.reasons]
     lines += [f"{row.subject.name}: {row.subject.note}" for row in rows if row.subject.note]
+    if any(row.subject.device == "cuda" for row in rows):
+        lines.append(
+            "run: by the host's clock, until the GPU is done; device: between two CUDA events around the same call; "
+            "transfer: pinned memory, there and back, in a pass of its own; there, back: by CUDA events; "
+            "images/s: derived from the run's median"
+        )
+    lines += [f"{row.subject.name}: {told}" for row in rows if (told := _fallback(row))]
     if any(row.latency("image_to_mask") for row in rows):
         lines.append(
             "to mask: a photo in, its mask out: resize, normalise, run, enlarge, argmax, in a pass of its own; "
@@ -82,6 +100,12 @@ def notes(rows: Sequence[Row]) -> list[str]:
     if any(row.run.p99 is None for row in rows):
         lines.append(f"{MISSING}: the samples do not support this percentile (p90 needs 36, p99 needs 368)")
     return list(dict.fromkeys(lines))
+
+
+def _fallback(row: Row) -> str:
+    """Nodes that another provider than the named one took."""
+    told = row.details.get("fallback nodes", "0")
+    return "" if told in ("0", UNREADABLE) else f"nodes that fell back to another provider: {told}"
 
 
 def comparison_table(comparisons: Sequence[Comparison]) -> Table:
@@ -176,9 +200,23 @@ def _millijoules(row: Row) -> str:
     return f"{sorted(told)[len(told) // 2]:.3g}" if told else ""
 
 
+def _images_a_second(row: Row) -> str:
+    """Derived from the median of the run, without copies; shown for batches and accelerators."""
+    wanted = row.subject.shape[0] > 1 or row.subject.device == "cuda"
+    return f"{row.subject.shape[0] / row.run.median * 1e9:,.0f}" if wanted else ""
+
+
+def _copies(row: Row, key: str) -> str:
+    told = [ns for process in row.processes for ns in process.apart["transfer"].get(key, ())]
+    return _ms(sorted(told)[len(told) // 2]) if told else ""
+
+
 EXTRA: dict[str, Callable[[Row], str]] = {
+    "images/s": _images_a_second,
     "device p50": lambda row: _apart(row, "device"),
     "transfer": lambda row: _apart(row, "transfer"),
+    "there": lambda row: _copies(row, "there_ns"),
+    "back": lambda row: _copies(row, "back_ns"),
     "to mask": lambda row: _apart(row, "image_to_mask"),
     "MB": _megabytes,
     "mJ": _millijoules,

@@ -18,6 +18,7 @@ from lightseg.benchmarks.report import Report, against, bench, costs_of
 from lightseg.benchmarks.samples import samples_of
 from lightseg.benchmarks.selection import artifact_subjects, eager_subject, grouped, other_side
 from lightseg.benchmarks.tables import comparison_table, latency_table, machine, notes
+from lightseg.benchmarks.ways import Ways, expanded, ways
 from lightseg.errors import BadInput
 
 if TYPE_CHECKING:
@@ -27,12 +28,16 @@ if TYPE_CHECKING:
 
 
 def subjects(
-    args: argparse.Namespace, models: Sequence[str], artifacts: Sequence[Path], peers: Sequence[Path]
+    args: argparse.Namespace,
+    models: Sequence[str],
+    artifacts: Sequence[Path],
+    peers: Sequence[Path],
+    announce: Callable[[str], None],
 ) -> list[Subject]:
-    """Models in PyTorch eager, each followed by its artifacts; then the peers."""
-    eager = [eager_subject(name, args.weights, args.input_size, args.device) for name in models]
+    """Models in PyTorch, each followed by its artifacts; then the peers; all in every way that was asked for."""
+    named = [eager_subject(name, args.weights, args.input_size) for name in models]
     others = [peer_subject(path) for path in peers]
-    return grouped(eager, artifact_subjects(artifacts, args.device, args.weights), others)
+    return grouped(expanded([*named, *artifact_subjects(artifacts, args.weights), *others], ways(args), announce))
 
 
 def measured(
@@ -54,7 +59,7 @@ def measured(
         report = bench(todo, how, sets, images, save_to, announce, args.resume, facts, one)
     else:
         files = [subject for subject in todo if subject.path is not None]
-        other = other_side(args.against, args.device)
+        (other,) = expanded([other_side(args.against)], Ways(ways(args).device), announce)
         report = against(files or todo, other, how, where, images, save_to, announce)
     if args.report is not None and args.device == "cpu":
         announce("measuring this machine's limits")

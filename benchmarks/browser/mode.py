@@ -48,7 +48,7 @@ def subjects(artifacts: Sequence[Path], peers: Sequence[Path] = ()) -> list[Subj
     """
     from lightseg.benchmarks.peers import peer_subject
 
-    own = [s for path in artifacts for s in artifact_subjects([path], "cpu") if s.path is not None]
+    own = [s for path in artifacts for s in artifact_subjects([path]) if s.path is not None]
     return [*(in_browser(s, s.runtime) for s in own), *(in_browser(peer_subject(p), "tflite") for p in peers)]
 
 

@@ -109,7 +109,7 @@ def one_input(path: Path) -> NDArray[Any]:
     from lightseg.benchmarks.peers import peer_subject
     from lightseg.benchmarks.selection import artifact_subjects, is_foreign
 
-    subject = peer_subject(path) if is_foreign(path) else artifact_subjects([path], "cpu")[1]
+    subject = peer_subject(path) if is_foreign(path) else artifact_subjects([path])[1]
     return subject_inputs(subject, 1, None)[0]
 
 

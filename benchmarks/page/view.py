@@ -52,8 +52,8 @@ class Line:
 
     @property
     def cpu(self) -> float | None:
-        """Median processor time of the run, all threads together."""
-        return self.value("run_cpu", "median_ms")
+        """Median processor time of the run, all threads together; None where another device does the work."""
+        return None if "device" in self.statistics else self.value("run_cpu", "median_ms")
 
     def value(self, boundary: str, statistic: str) -> float | None:
         value = self.statistics.get(boundary, {}).get(statistic)

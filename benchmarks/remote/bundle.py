@@ -20,6 +20,7 @@ ROOTS = (
     "lightseg.benchmarks.passes",
     "lightseg.benchmarks.energy",
     "lightseg.benchmarks.opening",
+    "lightseg.benchmarks.proofs",
     "lightseg.export.targets",
     "lightseg.export.parity",
     "lightseg.export.writers.ncnn_weights",

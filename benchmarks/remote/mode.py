@@ -30,7 +30,7 @@ def subjects(args: argparse.Namespace, artifacts: Sequence[Path], peers: Sequenc
     from lightseg.benchmarks.peers import peer_subject
     from lightseg.benchmarks.selection import artifact_subjects
 
-    found = [one for one in artifact_subjects(artifacts, "cpu", args.weights) if one.path is not None]
+    found = [one for one in artifact_subjects(artifacts, args.weights) if one.path is not None]
     found += [peer_subject(path) for path in peers]
     if not found:
         raise BadInput(f"--device {args.device} measures files; name one, or add --to tflite to --model")

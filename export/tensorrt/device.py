@@ -55,8 +55,11 @@ def check_version(path: Path, engine: Engine, module: str, version: str) -> None
         )
 
 
-class DeviceRunner(Runner):
-    """The compiled engine on the GPU at hand. ``run`` is one launch of the recorded graph, and waits for its end."""
+class BoundEngine:
+    """The compiled engine on the GPU at hand, its one input and output tensors of PyTorch's that live as long.
+
+    Errors: `Unsupported` without a GPU; `BadInput` for an engine of another version, GPU or file.
+    """
 
     def __init__(self, module: str, path: Path, engine: Engine) -> None:
         import torch
@@ -76,17 +79,13 @@ class DeviceRunner(Runner):
                 f"{'; '.join(said.errors()) or 'no reason given'}; export it again for this GPU"
             )
         self._context = self._engine.create_execution_context()
-        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        self._x, self._y = self._bound(trt, trt.TensorIOMode.INPUT), self._bound(trt, trt.TensorIOMode.OUTPUT)
-        self._graph = self._recorded()
-        self.name = module
+        self.input, self.output = self._bound(trt, trt.TensorIOMode.INPUT), self._bound(trt, trt.TensorIOMode.OUTPUT)
         self.details = {
             "runtime": module,
             "version": trt.__version__,
             "device": found[0],
             "capability": found[1],
             "engine": engine.file,
-            "cuda graph": "yes" if self._graph else "no",
         }
 
     def _bound(self, trt: Any, mode: Any) -> Any:
@@ -103,39 +102,67 @@ class DeviceRunner(Runner):
         self._context.set_tensor_address(name, tensor.data_ptr())
         return tensor
 
-    def _launch(self, stream: Any) -> None:
+    def launch(self, stream: Any) -> None:
+        """Put one run on PyTorch's ``stream``, and do not wait for it."""
         if not self._context.execute_async_v3(stream.cuda_stream):
             raise BadInput("the engine does not run on this GPU; export it again for it")
+
+    def records(self, stream: Any) -> bool:
+        """Whether a launch may be recorded as a CUDA graph; a compiler that does not tell is believed to allow it."""
+        able = getattr(self._context, "is_stream_capturable", None)
+        return able is None or bool(able(stream.cuda_stream))
+
+
+def native(x: NDArray[Any], takes: Any) -> Any:
+    """``x``, N×3×H×W, in the layout and element type of ``takes``, a tensor: uint8 means N×H×W×3 pixels.
+
+    Errors: `BadInput` for another size.
+    """
+    import torch
+
+    image = takes.dtype == torch.uint8
+    array = np.ascontiguousarray(x.transpose(0, 2, 3, 1) if image else x, np.uint8 if image else np.float32)
+    if array.shape != tuple(takes.shape):
+        raise wrong_size(tuple(takes.shape), array.shape)
+    return torch.from_numpy(array)
+
+
+class DeviceRunner(Runner):
+    """A `BoundEngine` as a runner. ``run`` is one launch of the recorded graph, and waits for its end."""
+
+    def __init__(self, module: str, path: Path, engine: Engine) -> None:
+        import torch
+
+        self._bound = BoundEngine(module, path, engine)
+        self._torch, self._stream = torch, torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._graph = self._recorded()
+        self.name = module
+        self.details = {**self._bound.details, "cuda graph": "yes" if self._graph else "no"}
 
     def _recorded(self) -> Any:
         """The launches as one graph, after two runs in which kernels are compiled and memory is taken."""
         for _ in range(2):
-            self._launch(self._stream)
+            self._bound.launch(self._stream)
         self._stream.synchronize()
-        able = getattr(self._context, "is_stream_capturable", None)
-        if able is not None and not able(self._stream.cuda_stream):
+        if not self._bound.records(self._stream):
             return None
         graph = self._torch.cuda.CUDAGraph()
         with self._torch.cuda.graph(graph, stream=self._stream):
-            self._launch(self._torch.cuda.current_stream())
+            self._bound.launch(self._torch.cuda.current_stream())
         return graph
 
     def feed(self, x: NDArray[Any]) -> None:
-        image = self._x.dtype == self._torch.uint8
-        native = np.ascontiguousarray(x.transpose(0, 2, 3, 1) if image else x, np.uint8 if image else np.float32)
-        if native.shape != tuple(self._x.shape):
-            raise wrong_size(tuple(self._x.shape), native.shape)
-        self._x.copy_(self._torch.from_numpy(native))
+        self._bound.input.copy_(native(x, self._bound.input))
         self._torch.cuda.synchronize()
 
     def run(self) -> None:
         if self._graph is None:
-            self._launch(self._stream)
+            self._bound.launch(self._stream)
         else:
             with self._torch.cuda.stream(self._stream):
                 self._graph.replay()
         self._stream.synchronize()
 
     def fetch(self) -> NDArray[Any]:
-        result: NDArray[Any] = self._y.cpu().numpy()
+        result: NDArray[Any] = self._bound.output.cpu().numpy()
         return result

@@ -26,7 +26,7 @@ def test_a_trace_is_cut_into_runs_and_the_first_is_left_out() -> None:
 
 
 def test_layers_of_files(small: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    subjects = artifact_subjects(list(small.values()), "cpu")
+    subjects = artifact_subjects(list(small.values()))
     found = layers_of(subjects, [0], None, lambda line: None)
     onnx, tflite = (found[path.name] for path in small.values())
     assert onnx["unit"] == "ms" and onnx["source"].startswith("ONNX Runtime's profiler")
@@ -36,7 +36,7 @@ def test_layers_of_files(small: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 
 
 def test_masks_travel_as_pictures(small: dict[str, Path]) -> None:
-    _, file = artifact_subjects([small["tflite"]], "cpu")
+    _, file = artifact_subjects([small["tflite"]])
     made = pictures(file, None)
     assert set(made) == {"photo", "mask", "cutout", "overlay"}
     assert all(picture.startswith("data:image/jpeg;base64,/9j/") for picture in made.values())

@@ -27,7 +27,7 @@ def test_known_peers(shared: Path, file: str, label: str, shape: tuple[int, ...]
     subject = peer_subject(path)
     assert (subject.label, subject.shape) == (label, shape)
     assert is_foreign(path)
-    assert other_side(str(path), "cpu") == subject
+    assert other_side(str(path)) == subject
 
 
 def test_a_peer_runs_under_the_same_protocol(shared: Path) -> None:
@@ -47,7 +47,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_other_side_may_be_a_model() -> None:
-    subject = other_side("sinet.random", "cpu")
+    subject = other_side("sinet.random")
     assert subject.label == "sinet-random"
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lightseg.benchmarks.selection import EAGER, eager_subject, export_all, grouped
+from lightseg.benchmarks.selection import eager_subject, export_all, grouped
 from lightseg.benchmarks.subject import Subject
+from lightseg.benchmarks.ways import EAGER
 from lightseg.errors import BadInput, UnknownName
 from lightseg.export.pipeline import Request
 
@@ -33,7 +34,7 @@ def test_eager_comes_first_and_once_for_each_model_and_size() -> None:
 
 
 def test_random_weights_are_labelled() -> None:
-    subject = eager_subject("sinet", "random", (64, 96), "cpu")
+    subject = eager_subject("sinet", "random", (64, 96))
     assert (subject.label, subject.shape) == ("sinet-random", (1, 3, 64, 96))
     assert "architecture only" in subject.note
 
@@ -45,10 +46,10 @@ def test_random_weights_are_labelled() -> None:
 def test_refusals(name: str, size: tuple[int, int] | None, error: type[Exception]) -> None:
     weights = None if "." in name else "random"
     with pytest.raises(error):
-        eager_subject(name, weights, size, "cpu")
+        eager_subject(name, weights, size)
 
 
 def test_a_misspelt_target_is_refused_before_anything_is_exported(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="did you mean tflite"):
-        export_all(["sinet"], "random", "onnx,tflit", Request(), tmp_path, lambda line: None)
+        export_all(["sinet"], "random", "onnx,tflit", [Request()], tmp_path, lambda line: None)
     assert list(tmp_path.iterdir()) == []

@@ -244,7 +244,7 @@ def test_the_runner_needs_numpy_and_the_runtime_alone(small: dict[str, Path], na
     path.write_bytes(bundle.bundle())
     pack_photographs(None, 4, (32, 64), tmp_path)
     pack_photographs(None, 4, None, tmp_path)
-    subject = artifact_subjects([small[name]], "cpu")[1]
+    subject = artifact_subjects([small[name]])[1]
     protocol = Protocol(samples=6, seconds=0, warmup_seconds=0.01, inputs=4).to_dict()
     with Child(1, (sys.executable, "-c", WITHOUT, str(path))) as child:
         common = {"subject": asdict(subject), "cores": [min(os.sched_getaffinity(0))], "threads": 1}
