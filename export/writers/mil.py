@@ -120,6 +120,19 @@ class _Writer:
             )
         return np.ascontiguousarray(wide, self.dtype)
 
+    def weight(self, name: str, op: ops.Conv) -> Any:
+        """The kernel of a convolution; a quantised one's stays int8 in the file, behind what says what it is worth."""
+        if not isinstance(op, QuantisedConv):
+            return self.array(name, op.weight)
+        integers = op.integer_weight().numpy()
+        return self.mb.constexpr_affine_dequantize(
+            quantized_data=integers,
+            zero_point=np.zeros(len(integers), np.int8),
+            scale=self.array(name, op.weight_scale),
+            axis=np.int32(0),
+            name=name + "_weight",
+        )
+
     def bias(self, name: str, op: ops.Conv | ops.Deconv) -> dict[str, Any]:
         return {} if op.bias is None else {"bias": self.array(name, op.bias)}
 
@@ -128,30 +141,7 @@ Inputs = Sequence[Any]
 
 
 def _conv(w: _Writer, name: str, op: ops.Conv, x: Inputs) -> Any:
-    (vertical, horizontal), weight = op.padding, w.array(name, op.weight)
-    return w.mb.conv(
-        x=x[0],
-        weight=weight,
-        strides=op.stride,
-        pad_type="custom",
-        pad=[vertical, vertical, horizontal, horizontal],
-        dilations=op.dilation,
-        groups=op.groups,
-        name=name,
-        **w.bias(name, op),
-    )
-
-
-def _quantised_conv(w: _Writer, name: str, op: QuantisedConv, x: Inputs) -> Any:
-    """The weights stay int8 in the file, behind what says what they are worth."""
-    (vertical, horizontal), integers = op.padding, op.integer_weight().numpy()
-    weight = w.mb.constexpr_affine_dequantize(
-        quantized_data=integers,
-        zero_point=np.zeros(len(integers), np.int8),
-        scale=w.array(name, op.weight_scale),
-        axis=np.int32(0),
-        name=name + "_weight",
-    )
+    (vertical, horizontal), weight = op.padding, w.weight(name, op)
     return w.mb.conv(
         x=x[0],
         weight=weight,
@@ -275,7 +265,7 @@ def _concat(w: _Writer, name: str, op: ops.Concat, x: Inputs) -> Any:
 
 WRITERS: dict[type, Callable[[_Writer, str, Any, Inputs], Any]] = {
     ops.Conv: _conv,
-    QuantisedConv: _quantised_conv,
+    QuantisedConv: _conv,
     FakeQuantise: _fake_quantise,
     ops.Deconv: _deconv,
     ops.Affine: _affine,
