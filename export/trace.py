@@ -19,6 +19,7 @@ from lightseg.export.inside import Inside, open_inside
 from lightseg.export.inside.part import IMAGE
 from lightseg.export.parity import ROUNDING
 from lightseg.export.pipeline import Request, make_plan
+from lightseg.export.quantization.plan import Wish
 from lightseg.export.reference import Reference
 from lightseg.export.rewrites import REWRITES, Rewrite
 from lightseg.export.targets import Target, find_target
@@ -64,8 +65,8 @@ class Trace:
     def __init__(self, artifact: Artifact, reference: Reference, probe: str) -> None:
         reference = reference.for_output(artifact.output)
         self.artifact, self.reference, self.probe = artifact, reference, probe
-        self.target = _as_recorded(artifact)
-        self.plan, self.changes = make_plan(reference, self.target, _request(artifact))
+        self.target = as_recorded(artifact)
+        self.plan, self.changes = make_plan(reference, self.target, request_of(artifact))
         self.half = artifact.precision == "fp16"
         tiny = np.finfo(np.float16 if self.half else np.float32).tiny
         self._floor = float(tiny) / artifact.tolerance["relative"]
@@ -122,11 +123,12 @@ class Trace:
         return other and (other[0], self._off(other[1], self.exact[node].numpy()))
 
 
-def _request(a: Artifact) -> Request:
-    return Request(a.precision, a.size, a.output, "baked" if a.baked else "none", a.dynamic)  # type: ignore[arg-type]
+def request_of(a: Artifact, int8: Wish | None = None) -> Request:
+    """What the record says was asked for."""
+    return Request(a.precision, a.size, a.output, "baked" if a.baked else "none", a.dynamic, int8=int8)  # type: ignore[arg-type]
 
 
-def _as_recorded(artifact: Artifact) -> Target:
+def as_recorded(artifact: Artifact) -> Target:
     """The target with the rewrites that were applied, in their order. Errors: `Unsupported` where one is gone."""
     target = find_target(artifact.target)
     known: dict[str, Rewrite] = {rule.__name__: rule for rule in (*REWRITES, *target.rewrites())}

@@ -21,7 +21,7 @@ from lightseg.export.quantization.scheme import Scheme
 Loss = Callable[[fx.GraphModule], float]
 """Points a float32 graph loses."""
 
-RANKED = 2**17
+RANKED = 2**15
 """Pixels of the images the harm is measured on: larger ones are thinned out, as only an order is asked."""
 MEANINGFUL = 0.1
 """Of the multiply-accumulates, how many a file called int8 computes in eight bits at least."""

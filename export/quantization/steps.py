@@ -27,10 +27,15 @@ from lightseg.export.quantization.scheme import Products
 from lightseg.export.quantization.simulation import as_input
 from lightseg.export.reference import Reference
 from lightseg.export.targets import find_target
+from lightseg.export.wrong_graph import off
 
 SHARE = 0.01
 """Of a value's numbers, how many may be one step off; none may be two. Float32 kernels of
 the portrait networks leave at most 0.0001; a zero point that is wrong by one moves all of them."""
+
+END = 1e-3
+"""The error the logits may have, as a share of the largest, where the file's own values before them are given: what
+lies between is float32. Seen: at most 2e-6."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,8 @@ class Steps:
     steps: tuple[Step, ...]
     products: tuple[Product, ...] = ()
     """Empty where the runtime does not show them."""
+    end: float | None = None
+    """The logits' error from the values before them, as a share of the largest; None where the file ends elsewhere."""
 
     @property
     def worst(self) -> Step:
@@ -79,7 +86,8 @@ class Steps:
 
     @property
     def ok(self) -> bool:
-        return all(s.ok for s in self.steps) and all(p.ok for p in self.products)
+        whole = all(s.ok for s in self.steps) and all(p.ok for p in self.products)
+        return whole and (self.end is None or self.end <= END)
 
     def check(self, what: str) -> None:
         """Errors: `ParityError` for the first value that is not where the simulation puts it."""
@@ -96,8 +104,14 @@ class Steps:
                 f"{product.off:.2g} of product and bias (allowed {product.allowed:g})"
             )
 
+        if not self.ok:
+            raise ParityError(
+                f"{what}: the logits do not follow from the int8 values before them on probe {self.probe}: off by "
+                f"{self.end:.2g} of the largest (allowed {END:g})"
+            )
+
     def to_dict(self) -> dict[str, Any]:
-        known = {"probe": self.probe, "values": len(self.steps), "worst": asdict(self.worst)}
+        known = {"probe": self.probe, "values": len(self.steps), "worst": asdict(self.worst), "end": self.end}
         if not self.products:
             return known
         worst = max(self.products, key=lambda p: p.off / p.allowed)
@@ -126,8 +140,9 @@ def compare_steps(
         raise ParityError(f"{path.name} does not hold the value {missing[0]} of the graph it was written from")
     follower = _Follower(graph, shown, products)
     with torch.inference_mode():
-        follower.run(x if baked else x.double())
-    return Steps(probe, tuple(follower.steps), tuple(follower.products))
+        logits = follower.run(x if baked else x.double()).numpy()
+    end = off(shown["logits"], logits) if artifact.output == "logits" and "logits" in shown else None
+    return Steps(probe, tuple(follower.steps), tuple(follower.products), end)
 
 
 class _Follower(fx.Interpreter):
