@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,7 +52,12 @@ def test_unreadable_reasons() -> None:
 
 
 def test_only_a_lowered_clock_makes_a_row_noisy() -> None:
-    states = [{"throttling": ["idle"]}, {"throttling": ["idle", "power cap"]}, {"throttling": NOT_AVAILABLE}, {}]
+    states: list[dict[str, Any]] = [
+        {"throttling": ["idle"]},
+        {"throttling": ["idle", "power cap"]},
+        {"throttling": NOT_AVAILABLE},
+        {},
+    ]
     assert slowed(states) == ["power cap"]
     assert slowed(()) == []
 
