@@ -88,7 +88,7 @@ def test_a_damaged_file_is_refused(target: str, defect: Callable[[fx.GraphModule
     damaged = copy.deepcopy(m.plan.graph)
     defect(damaged)
     found = steps(m, written(m, damaged, tmp_path))
-    with pytest.raises(ParityError, match=r"is off its int8 grid on probe photo: .* by up to .* steps"):
+    with pytest.raises(ParityError, match=r"is off its int8 (grid|product) on probe photo: .*by up to "):
         found.check("file")
     assert sum(not s.ok for s in found.steps) <= 4, "the values behind the damaged one are judged by what they read"
 
