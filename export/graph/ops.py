@@ -275,22 +275,6 @@ class StretchRows(nn.Module):
         return F.interpolate(x, size=size, mode="bilinear", align_corners=self.align_corners)
 
 
-class Halo(nn.Module):
-    """Every block of channels with the nearest ``reach`` channels of its neighbours; zeros beyond the ends."""
-
-    def __init__(self, blocks: int, reach: int) -> None:
-        super().__init__()
-        self.blocks, self.reach = blocks, reach
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
-        parts = x.reshape(n, self.blocks, c // self.blocks, h, w)
-        edge = torch.zeros_like(parts[:, :1, : self.reach])
-        left = torch.cat([edge, parts[:, :-1, -self.reach :]], 1)
-        right = torch.cat([parts[:, 1:, : self.reach], edge], 1)
-        return torch.cat([left, parts, right], 2).reshape(n, -1, h, w)
-
-
 class Whole(nn.Module):
     """A network nobody took apart, as one operation: what a general converter is given, and no direct writer."""
 
@@ -308,5 +292,5 @@ OPS = (
     Abs, Positives, Negatives, DepthToSpace, FirstChannels, ArgMax, Positive, FromImage,
 )  # fmt: skip
 
-CHANNELS_LAST = (ColumnsToChannels, ChannelsToColumns, StretchRows, Halo)
+CHANNELS_LAST = (ColumnsToChannels, ChannelsToColumns, StretchRows)
 """Operations that cost nothing, or little, only in targets whose channels come last; other targets never see them."""

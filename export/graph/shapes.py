@@ -53,8 +53,6 @@ def _shape(op: nn.Module, inputs: list[Shape]) -> Shape:
         return (n, op.channels, h, c // op.channels)
     if isinstance(op, ops.StretchRows):
         return (n, c, h * op.factor, 1)
-    if isinstance(op, ops.Halo):
-        return (n, c + 2 * op.reach * op.blocks, h, w)
     if isinstance(op, ops.Whole):
         return (n, op.channels, h // op.stride, w // op.stride)
     return inputs[0]

@@ -21,6 +21,7 @@ from lightseg.export.rewrites.drop_channels import drop_channels
 from lightseg.export.rewrites.drop_constant import drop_constant
 from lightseg.export.rewrites.fill_lanes import fill_lanes
 from lightseg.export.rewrites.fold_affine import fold_affine
+from lightseg.export.rewrites.late_concat import late_concat
 from lightseg.export.rewrites.merge_cross import merge_cross
 from lightseg.export.rewrites.merge_pointwise import merge_pointwise
 from lightseg.export.rewrites.pack_columns import pack_columns
@@ -48,6 +49,7 @@ __all__ = [
     "drop_constant",
     "fill_lanes",
     "fold_affine",
+    "late_concat",
     "merge_cross",
     "merge_pointwise",
     "pack_columns",
@@ -87,6 +89,7 @@ REWRITES: tuple[Rewrite, ...] = (
     split_depthwise,
     dense_groups,
     deconv_to_depth,
+    late_concat,
     pack_columns,
     widen_gate,
     by_rows,

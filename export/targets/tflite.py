@@ -139,17 +139,18 @@ def rewrites() -> tuple[Rewrite, ...]:
     """XNNPACK is fast at PRELU, slow at TRANSPOSE_CONV, at few channels, and between its depthwise kernels' sizes.
 
     Measured on x86, one thread: `split_depthwise` takes C3NetV2 to 0.43 of the time and ExtremeC3Net to 0.95,
-    `deconv_to_depth` C3Net to 0.96 and the street SINet to 0.89, `pack_columns` SINet to 0.9, `by_rows` SINet to 0.92
-    and ExtremeC3Net to 0.89 (on large maps too, the street SINet would take 1.07), `widen_gate` and
-    `affine_as_depthwise` SINet to 0.97 and 0.98; `merge_cross` saves a pass over memory. Max and min in place of
-    PRELU would cost 1.15; duplicating a squeeze module's reduced map, so that both branches are one convolution
-    without a concatenation, 1.12. `dense_groups` costs the street SINet 1.05, and
-    is what lets it run on a GPU. `equalise` keeps C3Net's weights inside float16; in float32 it changes no product.
+    `deconv_to_depth` C3Net to 0.96 and the street SINet to 0.89, `late_concat` the street SINet to 0.94 and SINet to
+    0.98 (C3Net and C3NetV2 stay), `pack_columns` SINet to 0.9 (gathering in front of the stretching 0.96 more),
+    `by_rows` SINet to 0.92 and ExtremeC3Net to 0.89 (on large maps too, the street SINet would take 1.07),
+    `widen_gate` and `affine_as_depthwise` SINet to 0.97 and 0.98; `merge_cross` saves a pass over memory. Max and min
+    in place of PRELU would cost 1.15; duplicating a squeeze module's reduced map, so that both branches are one
+    convolution without a concatenation, 1.12. `dense_groups` costs the street SINet 1.05, and is what lets it run on
+    a GPU. `equalise` keeps C3Net's weights inside float16; in float32 it changes no product.
     """
     from lightseg.export import rewrites as r
     from lightseg.export.rewrites.equalise import equalise
 
-    lanes = (r.pack_columns, r.widen_gate, r.by_rows, r.split_depthwise, r.affine_as_depthwise)
+    lanes = (r.late_concat, r.pack_columns, r.widen_gate, r.by_rows, r.split_depthwise, r.affine_as_depthwise)
     return (*r.ALWAYS, r.merge_cross, r.dense_groups, r.deconv_to_depth, equalise, *lanes)
 
 

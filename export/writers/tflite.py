@@ -195,24 +195,6 @@ def _stretch_rows(w: Writer, node: fx.Node, op: ops.StretchRows, inputs: Inputs)
     return w.flat.operator("RESIZE_BILINEAR", [inputs[0], size], w.out(node), 3, **options)
 
 
-def _halo(w: Writer, node: fx.Node, op: ops.Halo, inputs: Inputs) -> int:
-    """Blocks as columns; the neighbours' edges are slices of a shifted copy, joined by one concatenation."""
-    n, c, h, _ = w.shape_in(node)
-    block = c // op.blocks
-    blocks = (n, h, op.blocks, block)
-    pads = w.flat.constant("paddings", [(0, 0), (0, 0), (0, 0), (op.reach, op.reach)], "int32")
-    padded = w.flat.operator("PAD", [inputs[0], pads], w.out(node, "_pad", shape=(n, h, 1, c + 2 * op.reach)))
-
-    def edge(name: str, shift: int, first: int) -> int:
-        moved = _slice(w, node, f"_{name}_all", padded, (0, 0, 0, shift), (n, h, 1, c))
-        columns = _as(w, node, f"_{name}_blocks", moved, blocks)
-        return _slice(w, node, f"_{name}", columns, (0, 0, 0, first), (n, h, op.blocks, op.reach))
-
-    parts = [edge("left", 0, 0), _as(w, node, "_own", inputs[0], blocks), edge("right", 2 * op.reach, block - op.reach)]
-    joined = w.out(node, "_joined", shape=(n, h, op.blocks, block + 2 * op.reach))
-    return _as(w, node, "", w.flat.operator("CONCATENATION", parts, joined, axis=3), _nhwc(w.shapes[node]))
-
-
 def _slice(w: Writer, node: fx.Node, suffix: str, x: int, begin: Shape, size: Shape) -> int:
     bounds = [w.flat.constant("begin", begin, "int32"), w.flat.constant("extent", size, "int32")]
     return w.flat.operator("SLICE", [x, *bounds], w.out(node, suffix, shape=size))
@@ -258,7 +240,6 @@ WRITERS: dict[type, Callable[[Writer, fx.Node, Any, Inputs], int]] = {
     ops.ColumnsToChannels: _reshape,
     ops.ChannelsToColumns: _reshape,
     ops.StretchRows: _stretch_rows,
-    ops.Halo: _halo,
     FakeQuantise: fake_quantise,
     QuantisedConv: quantised_conv,
 }

@@ -195,25 +195,6 @@ def _reshape(w: GraphWriter, node: fx.Node, op: nn.Module, x: Ids) -> int:
     return _as(w, node, "", x[0], nhwc(w.shapes[node]))
 
 
-def _halo(w: GraphWriter, node: fx.Node, op: ops.Halo, x: Ids) -> int:
-    """Blocks as columns; the neighbours' edges are slices of a shifted copy, joined by one concatenation."""
-    n, c, h, _ = w.size_in(node)
-    block, reach = c // op.blocks, op.reach
-    blocks = (n, h, op.blocks, block)
-    padded = w.out(node, "_pad", (n, h, 1, c + 2 * reach))
-    pads = [0, 0, 0, reach]
-    w.node("StaticConstantPad", padded, pre_paddings=pads, post_paddings=pads, padding_value=0.0, input_id=x[0])
-
-    def edge(name: str, shift: int, first: int) -> int:
-        moved = _slice(w, node, f"_{name}_all", padded, (0, 0, 0, shift), (n, h, 1, c))
-        columns = _as(w, node, f"_{name}_blocks", moved, blocks)
-        return _slice(w, node, f"_{name}", columns, (0, 0, 0, first), (n, h, op.blocks, reach))
-
-    parts = [edge("left", 0, 0), _as(w, node, "_own", x[0], blocks), edge("right", 2 * reach, block - reach)]
-    joined = _join(w, parts, w.out(node, "_joined", (n, h, op.blocks, block + 2 * reach)), 3)
-    return _as(w, node, "", joined, nhwc(w.shapes[node]))
-
-
 def _from_image(w: GraphWriter, node: fx.Node, op: nn.Module, x: Ids) -> int:
     """The numbers come as floats already."""
     return x[0]
@@ -245,7 +226,6 @@ WRITERS: dict[type, Write] = {
     ops.ColumnsToChannels: _reshape,
     ops.ChannelsToColumns: _reshape,
     ops.StretchRows: _resize,
-    ops.Halo: _halo,
     FakeQuantise: fake_quantise,
     QuantisedConv: quantised_conv,
 }

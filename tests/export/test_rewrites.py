@@ -16,7 +16,7 @@ from lightseg.export.graph import ops
 from lightseg.export.graph.capture import capture
 from lightseg.export.graph.compose import OUTPUTS, append_head
 from lightseg.export.graph.edit import op_nodes
-from lightseg.export.rewrites import ALWAYS, blend_prelu, drop_constant, rewrite
+from lightseg.export.rewrites import ALWAYS, blend_prelu, drop_constant, late_concat, rewrite
 from lightseg.export.targets import TARGETS
 from lightseg.zoo import MODELS, create_model
 from tests.export.graph_builder import Builder
@@ -62,6 +62,10 @@ def test_each_rewrite_alone_leaves_the_network_the_same_function(name: str, rule
         assert relative(graph(x), double(name)(x).detach()) <= EXACT
 
 
+FORESTALLED = ("late_concat", "fill_packing", "split_prelu")
+"""Others of another target leave these nothing to do; no table names both."""
+
+
 @cache
 def changes() -> Counter[str]:
     """How often each rewrite applies to the networks; a head makes one 1×1 convolution follow another."""
@@ -70,8 +74,8 @@ def changes() -> Counter[str]:
         graph = graph_of(name)
         append_head(graph, MODELS[name], output)
         alone = copy.deepcopy(graph)
-        found.update(rewrite(graph, [r for r in all_rewrites().values() if r.__name__ != "split_prelu"]))
-        found.update(rewrite(alone, [r for r in all_rewrites().values() if r.__name__ == "split_prelu"]))
+        found.update(rewrite(graph, [r for r in all_rewrites().values() if r.__name__ not in FORESTALLED]))
+        found.update(rewrite(alone, [all_rewrites()[name] for name in FORESTALLED]))
     return found
 
 
@@ -199,3 +203,38 @@ def test_a_blended_prelu_is_exact_on_either_side_of_every_slope() -> None:
     assert rewrite(graph, (blend_prelu,)) == {"blend_prelu": 1}
     assert relative(graph(x), want) <= EXACT
     assert {type(op) for _, op in op_nodes(graph)} == {ops.Conv, ops.Positives, ops.Add}
+
+
+def test_a_concatenation_waits_for_the_stride() -> None:
+    """The parts go their own ways up to the smaller map; nothing the size of the whole is copied."""
+    b = Builder((1, 3, 8, 8))
+    parts = [b.call(b.conv(3, width), b.image) for width in (4, 2)]
+    value = b.call(b.prelu(6), b.call(b.affine(6), b.call(ops.Concat(), *parts)))
+    strided = b.call(b.conv(6, 6, (3, 3), (2, 2), groups=6, bias=True), value)
+    graph = b.finish(b.call(b.conv(6, 2, (3, 3)), strided))
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    want = graph(x)
+    assert rewrite(graph, (late_concat,)) == {"late_concat": 1}
+    concat = next(node for node, op in op_nodes(graph) if isinstance(op, ops.Concat))
+    assert [type(graph.get_submodule(str(n.target))) for n in concat.all_input_nodes] == [ops.Conv, ops.Conv]
+    assert relative(graph(x), want) <= EXACT
+
+
+def test_a_concatenation_for_few_channels_is_a_sum() -> None:
+    b = Builder((1, 3, 8, 8))
+    parts = [b.call(b.conv(3, 8), b.image) for _ in range(3)]
+    value = b.call(b.prelu(24), b.call(ops.Concat(), *parts))
+    graph = b.finish(b.call(b.conv(24, 3, (3, 3), bias=True), value))
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    want = graph(x)
+    assert rewrite(graph, (late_concat,)) == {"late_concat": 1}
+    assert Counter(type(op) for _, op in op_nodes(graph)) == {ops.Conv: 6, ops.PReLU: 3, ops.Add: 2}
+    assert relative(graph(x), want) <= EXACT
+
+
+def test_a_concatenation_read_twice_stays() -> None:
+    b = Builder((1, 3, 8, 8))
+    whole = b.call(ops.Concat(), *(b.call(b.conv(3, 8), b.image) for _ in range(2)))
+    strided = b.call(b.conv(16, 16, (3, 3), (2, 2), groups=16), whole)
+    graph = b.finish(b.call(ops.Add(), b.call(ops.AvgPool(2), whole), strided))
+    assert rewrite(graph, (late_concat,)) == {"late_concat": 0}

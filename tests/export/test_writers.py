@@ -130,7 +130,6 @@ CASES: dict[str, Case] = {
     "channels to columns": ((1, 12, 5, 1), _one(lambda b: ops.ChannelsToColumns(4))),
     "stretched rows, corners aligned": ((1, 6, 5, 1), _one(lambda b: ops.StretchRows(2, True))),
     "stretched rows, half pixels": ((1, 6, 5, 1), _one(lambda b: ops.StretchRows(4, False))),
-    "halo": ((1, 12, 5, 1), _one(lambda b: ops.Halo(3, 2))),
 }
 
 
