@@ -1,4 +1,4 @@
-"""This machine's limits for one thread: the fastest matrix product and the fastest copy it was seen to do.
+"""The limits of one thread of this machine, or of its GPU: the fastest matrix product and the fastest copy seen.
 
 ``python -m lightseg.benchmarks.ceilings`` is the process that measures them, pinned like every other.
 """
@@ -21,10 +21,10 @@ COPIED = 64 * 1024 * 1024
 SECONDS = 1.5
 
 
-def measure_ceilings(cores: list[int], child: Callable[..., Child] = Child) -> dict[str, Any]:
-    """MACs and bytes per second, each the best of many tries, by processor time. Errors: `Failed`."""
+def measure_ceilings(cores: list[int], child: Callable[..., Child] = Child, device: str = "cpu") -> dict[str, Any]:
+    """MACs and bytes per second, each the best of many tries: by processor time, or a GPU's own. Errors: `Failed`."""
     with child(1, COMMAND) as process:
-        return process.ask("ceilings", cores=cores[:1])
+        return process.ask("ceilings", cores=cores[:1], device=device)
 
 
 class Ceilings:
@@ -36,6 +36,11 @@ class Ceilings:
 
     def ceilings(self, request: dict[str, Any]) -> dict[str, Any]:
         pin(request["cores"])
+        if request.get("device") == "cuda":
+            from lightseg.benchmarks.cuda.ceilings import ceilings
+            from lightseg.benchmarks.cuda.place import place
+
+            return ceilings(place("cuda"))
         import numpy as np
 
         random = np.random.default_rng(0)

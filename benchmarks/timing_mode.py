@@ -61,10 +61,10 @@ def measured(
         files = [subject for subject in todo if subject.path is not None]
         (other,) = expanded([other_side(args.against)], Ways(ways(args).device), announce)
         report = against(files or todo, other, how, where, images, save_to, announce)
-    if args.report is not None and args.device == "cpu":
+    if args.report is not None and args.device in ("cpu", "cuda"):
         announce("measuring this machine's limits")
-        report.ceilings, report.costs = measure_ceilings(where), costs_of(todo)
-        report.layers = layers_of(todo, where, images, announce)
+        report.ceilings, report.costs = measure_ceilings(where, device=args.device), costs_of(todo)
+        report.layers = layers_of(todo, where, images, announce) if args.device == "cpu" else {}
         report.samples = samples_of(todo, images, announce)
         if save_to is not None:
             report.save(save_to)

@@ -55,6 +55,11 @@ class Line:
         """Median processor time of the run, all threads together; None where another device does the work."""
         return None if "device" in self.statistics else self.value("run_cpu", "median_ms")
 
+    @property
+    def worked(self) -> float:
+        """Milliseconds that the device itself took: by its own clock, else the processor's, else the run's."""
+        return self.value("device", "median_ms") or self.cpu or self.p50
+
     def value(self, boundary: str, statistic: str) -> float | None:
         value = self.statistics.get(boundary, {}).get(statistic)
         return None if value is None else float(value)

@@ -168,4 +168,4 @@ def test_ceilings_are_measured_on_the_first_core() -> None:
             return {"macs_per_second": 1.0}
 
     assert measure_ceilings([3, 4], Fake) == {"macs_per_second": 1.0}  # type: ignore[arg-type]
-    assert asked == [(1, "lightseg.benchmarks.ceilings"), ("ceilings", {"cores": [3]})]
+    assert asked == [(1, "lightseg.benchmarks.ceilings"), ("ceilings", {"cores": [3], "device": "cpu"})]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,7 @@ from lightseg.benchmarks import measure as module
 from lightseg.benchmarks.latency import Protocol
 from lightseg.benchmarks.measure import Row
 from lightseg.benchmarks.resume import row_from_dict
+from lightseg.benchmarks.subject import Subject
 from tests.benchmarks.conftest import SUBJECT, FakeChild
 
 Answers = dict[str, dict[str, Any]]
@@ -122,3 +124,43 @@ def test_processes_that_disagree(measured: Measured, answers: Answers, monkeypat
     second = module.Process(**{**vars(row.processes[1]), "sampled": slower})
     both = module.Row(row.subject, row.threads, row.cores, row.protocol, (row.processes[0], second))
     assert any("process medians differ by 50%" in reason for reason in both.reasons)
+
+
+def on_a_gpu(answers: dict[str, dict[str, Any]], throttling: list[str]) -> Subject:
+    """A row of 8 images whose device takes half of the call, beside a sleeping processor."""
+    answers["sample"] |= {
+        "device_ns": [500_000] * 400,
+        "cpu_ns": 100_000_000,
+        "device_states": [{"throttling": ["idle"]}, {"throttling": throttling}],
+    }
+    answers["transfer"] = {"samples_ns": [90_000] * 9, "there_ns": [30_000] * 9, "back_ns": [20_000] * 9, "reason": ""}
+    answers["open"]["details"] |= {"fallback nodes": "2 (2 Shape)"}
+    return Subject("a", "onnx + CUDA graph", (8, 3, 64, 64), None, path="/x/a.onnx", device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("throttling", "noise"), [(["idle"], []), (["power cap"], ["the GPU lowered its clock: power cap"])]
+)
+def test_a_row_on_a_gpu(
+    throttling: list[str], noise: list[str], answers: dict[str, dict[str, Any]], measured: Callable[..., Row]
+) -> None:
+    row = measured(subject=on_a_gpu(answers, throttling))
+    assert row.noise == noise
+    device = row.latency("device")
+    assert device is not None and device.median == 500_000
+
+
+def test_the_table_of_a_gpu(answers: dict[str, dict[str, Any]], measured: Callable[..., Row]) -> None:
+    from rich.console import Console
+
+    from lightseg.benchmarks.tables import latency_table, notes
+
+    row = measured(subject=on_a_gpu(answers, []))
+    console = Console(width=250, record=True, file=io.StringIO())
+    console.print(latency_table([row]))
+    head, line = (text for text in console.export_text().splitlines() if "images/s" in text or "onnx" in text)
+    assert "8x3x64x64" in line and "7,998" in line.split() and "0.5" in line.split()
+    assert {"there", "back", "transfer"} <= set(head.split())
+    assert {"0.03", "0.02", "0.09"} <= set(line.split())
+    told = "\n".join(notes([row]))
+    assert "two CUDA events" in told and "fell back to another provider: 2 (2 Shape)" in told
