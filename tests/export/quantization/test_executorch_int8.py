@@ -18,6 +18,7 @@ from lightseg.errors import ParityError, Unsupported
 from lightseg.export.graph import ops
 from lightseg.export.graph.edit import op_nodes
 from lightseg.export.graph.quantised import FakeQuantise, QuantisedConv
+from lightseg.export.inside import open_inside
 from lightseg.export.quantization.quantise import quantise, values_to_watch
 from lightseg.export.quantization.ranges import grids, watch
 from lightseg.export.quantization.scheme import Scheme
@@ -81,6 +82,17 @@ def test_what_is_read_back_is_what_was_written(tmp_path: Path) -> None:
     """To the byte: the proof runs pieces of the file, and a scale of six digits would be another."""
     program = program_of(written(in_int8(network()), tmp_path))
     assert _payload(write_pte(read_pte(program))) == _payload(program)
+
+
+def test_what_shows_the_values_answers_as_the_file_does(tmp_path: Path) -> None:
+    """To the bit: with every value an output the delegate computes what it computes without."""
+    graph = in_int8(network())
+    path = written(graph, tmp_path)
+    x = as_input(IMAGE, PLAIN, baked=False).numpy()
+    nodes = [n.name for n, op in op_nodes(graph) if isinstance(op, FakeQuantise)]
+    shown = open_inside("executorch", path, nodes).values(x)
+    assert len(nodes) == sum(value.dtype == np.int8 for value in shown.values())
+    np.testing.assert_array_equal(shown["logits"], TARGETS["executorch"].load(path, 1)(x))
 
 
 def _payload(program: bytes) -> bytes:
