@@ -21,7 +21,7 @@ Sites = Iterator[fx.GraphModule]
 """Copies of one graph, each with the defect in another place."""
 
 
-def _at_sites(kind: type[nn.Module], change: Callable[[Any], bool]) -> Callable[[fx.GraphModule], Sites]:
+def at_sites(kind: type[nn.Module], change: Callable[[Any], bool]) -> Callable[[fx.GraphModule], Sites]:
     """``change`` applied to the first, the middle and the last operation of a kind it has something to do for."""
 
     def defect(graph: fx.GraphModule) -> Sites:
@@ -171,20 +171,20 @@ def _swap_classes(channels: int) -> nn.Module:
 
 
 GRAPH_DEFECTS: dict[str, Callable[[fx.GraphModule], Sites]] = {
-    "align_corners flipped": _at_sites(ops.Upsample, _flip_corners),
-    "negative slopes dropped": _at_sites(ops.PReLU, _drop_negative_slopes),
-    "slopes above one cut": _at_sites(ops.PReLU, _leak_as_maximum),
-    "padding off by one": _at_sites(ops.Conv, _shift_window),
-    "kernel rolled": _at_sites(ops.Conv, _drop_padding_zeros),
-    "kernel height and width swapped": _at_sites(ops.Conv, _transpose_window),
-    "weight layout mixed up": _at_sites(ops.Conv, _mix_layout),
-    "dilation ignored": _at_sites(ops.Conv, _ignore_dilation),
-    "channel shuffle dropped": _at_sites(ops.Permute, _unshuffle),
-    "channel shuffle inverted": _at_sites(ops.Permute, _shuffle_backwards),
-    "batch-norm shift dropped": _at_sites(ops.Affine, _drop_shift),
+    "align_corners flipped": at_sites(ops.Upsample, _flip_corners),
+    "negative slopes dropped": at_sites(ops.PReLU, _drop_negative_slopes),
+    "slopes above one cut": at_sites(ops.PReLU, _leak_as_maximum),
+    "padding off by one": at_sites(ops.Conv, _shift_window),
+    "kernel rolled": at_sites(ops.Conv, _drop_padding_zeros),
+    "kernel height and width swapped": at_sites(ops.Conv, _transpose_window),
+    "weight layout mixed up": at_sites(ops.Conv, _mix_layout),
+    "dilation ignored": at_sites(ops.Conv, _ignore_dilation),
+    "channel shuffle dropped": at_sites(ops.Permute, _unshuffle),
+    "channel shuffle inverted": at_sites(ops.Permute, _shuffle_backwards),
+    "batch-norm shift dropped": at_sites(ops.Affine, _drop_shift),
     "stale weights": _everywhere(ops.Conv, _stale),
-    "stale weights in one layer": _at_sites(ops.Conv, _stale),
-    "a weight is NaN": _at_sites(ops.Conv, _make_nan),
+    "stale weights in one layer": at_sites(ops.Conv, _stale),
+    "a weight is NaN": at_sites(ops.Conv, _make_nan),
     "branch dropped": _drop_branch,
     "classes swapped": _on_output(_swap_classes),
 }

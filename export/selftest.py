@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,13 +23,14 @@ from lightseg.export.graph import ops
 from lightseg.export.graph.edit import op_nodes
 from lightseg.export.parity import ProbeParity, measure
 from lightseg.export.pipeline import Request, describe, make_plan
+from lightseg.export.quantization.plan import Wish
 from lightseg.export.reference import Reference
 from lightseg.export.runner import Runner
 from lightseg.export.targets import Target, find_target
 from lightseg.spec import ModelSpec
 from lightseg.zoo import SegmentationModel
 
-EFFECTIVE = {"fp32": 1e-3, "fp16": 5e-2}
+EFFECTIVE = {"fp32": 1e-3, "fp16": 5e-2, "int8": 1e-2}
 """A place where a defect moves the photograph's logits by less than this share of the largest has none of it: float16
 itself moves them by a few per cent where the network is deep."""
 
@@ -100,11 +101,11 @@ def self_test(
     """
     target = find_target(to)
     reference = reference or Reference(model, *size_of_trials(model.spec))
-    request = Request(precision=precision, input_size=reference.size, capabilities=())
+    wish = Wish(Path()) if precision == "int8" else None  # its photographs are the probes
+    request = Request(precision=precision, input_size=reference.size, capabilities=(), int8=wish)
     request.check(model, target)
     with tempfile.TemporaryDirectory() as folder:
-        bench = _Bench(reference, target, request, Path(folder))
-        measure(bench.record, bench.sound, reference).check(f"the sound {target.name} file")
+        bench = _bench(reference, target, request, Path(folder))
         trials = []
         for trial in bench.trials():
             tell(f"{target.name} {precision}: {trial.defect}")
@@ -113,14 +114,35 @@ def self_test(
     return SelfTest(model.name, target.name, precision, bench.sound.name, tuple(trials), smallest)
 
 
+class Bench(Protocol):
+    """Writes damaged files of one model for one target, and lets the proof judge them. A sound one has passed."""
+
+    sound: Runner
+
+    def trials(self) -> Iterator[Trial]:
+        """One after the other."""
+
+    def smallest_caught(self) -> float | None:
+        """Of `PERTURBATIONS`."""
+
+
+def _bench(reference: Reference, target: Target, request: Request, folder: Path) -> Bench:
+    if request.precision != "int8":
+        return _Bench(reference, target, request, folder)
+    from lightseg.export.int8_selftest import Int8Bench
+
+    return Int8Bench(reference, target, folder)
+
+
 class _Bench:
-    """Writes damaged files of one model for one target, and lets the proof judge them."""
+    """Of fp32 and fp16."""
 
     def __init__(self, reference: Reference, target: Target, request: Request, folder: Path) -> None:
         self.reference, self.target, self.request, self.folder = reference, target, request, folder
         self.files = 0
         self.record = self._record(request)
         self.sound = self._written(reference, request)
+        measure(self.record, self.sound, reference).check(f"the sound {target.name} file")
 
     def trials(self) -> Iterator[Trial]:
         for name, sites in GRAPH_DEFECTS.items():
@@ -132,12 +154,12 @@ class _Bench:
             yield self._in_preprocessing(name, change)
         coarse = COARSE_DEFECTS if self.request.precision == "fp32" else {}
         for name, wrong in (RUNNER_DEFECTS | coarse).items():
-            yield self._judged(name, "runtime", self.record, partial(_Wrong, self.sound, wrong))
+            yield self._judged(name, "runtime", self.record, partial(Wrong, self.sound, wrong))
 
     def smallest_caught(self) -> float | None:
         caught = None
         for noise in PERTURBATIONS:
-            trial = self._judged("", "file", self.record, partial(self._of_graph, _noisy(self.reference.graph, noise)))
+            trial = self._judged("", "file", self.record, partial(self._of_graph, noisy(self.reference.graph, noise)))
             if not trial.caught:
                 break
             caught = noise
@@ -148,7 +170,7 @@ class _Bench:
         tried = 0
         for damaged in sites:
             tried += 1
-            if self._effect(damaged) > EFFECTIVE[self.request.precision]:
+            if moved(damaged, self.reference) > EFFECTIVE[self.request.precision]:
                 return self._judged(name, "file", self.record, partial(self._of_graph, damaged))
         return Trial(name, "file", None, "changes nothing here" if tried else "no place for it here")
 
@@ -162,15 +184,7 @@ class _Bench:
 
     def _judged(self, name: str, where: str, record: Artifact, make: Callable[[], Runner]) -> Trial:
         parity = measure(record, make(), self.reference)
-        return Trial(name, where, not parity.ok, _seen(parity.worst))
-
-    def _effect(self, damaged: fx.GraphModule) -> float:
-        """How much the photograph's logits move; NaN counts as infinitely much."""
-        x = torch.from_numpy(prepared(self.reference.probes["photo"], self.reference.preprocess)).double()
-        want = self.reference.logits["photo"]
-        with torch.no_grad():
-            change = np.abs(damaged(x).numpy() - want).max() / np.abs(want).max()
-        return float(np.nan_to_num(change, nan=np.inf))
+        return Trial(name, where, not parity.ok, seen(parity.worst))
 
     def _of_graph(self, damaged: fx.GraphModule) -> Runner:
         changed = copy.copy(self.reference)
@@ -192,7 +206,7 @@ class _Bench:
         return describe(self.reference.model, self.target, request, plan, changes, self.reference, path)
 
 
-class _Wrong(Runner):
+class Wrong(Runner):
     """A sound runner behind something that spoils its answers."""
 
     def __init__(self, sound: Runner, wrong: Callable[[Any, Any], NDArray[Any]]) -> None:
@@ -210,7 +224,16 @@ class _Wrong(Runner):
         return self._y
 
 
-def _noisy(graph: fx.GraphModule, noise: float) -> fx.GraphModule:
+def moved(damaged: fx.GraphModule, reference: Reference) -> float:
+    """How much the photograph's logits move, as a share of the largest; NaN counts as infinitely much."""
+    x = torch.from_numpy(prepared(reference.probes["photo"], reference.preprocess)).double()
+    want = reference.logits["photo"]
+    with torch.no_grad():
+        change = np.abs(damaged(x).numpy() - want).max() / np.abs(want).max()
+    return float(np.nan_to_num(change, nan=np.inf))
+
+
+def noisy(graph: fx.GraphModule, noise: float) -> fx.GraphModule:
     damaged = copy.deepcopy(graph)
     generator = torch.Generator().manual_seed(0)
     for _, op in op_nodes(damaged):
@@ -220,7 +243,7 @@ def _noisy(graph: fx.GraphModule, noise: float) -> fx.GraphModule:
     return damaged
 
 
-def _seen(worst: ProbeParity) -> str:
+def seen(worst: ProbeParity) -> str:
     """What gave the defect away, or would have to."""
     if not math.isfinite(worst.max_error):
         return f"probe {worst.probe}: NaN or infinity"

@@ -88,9 +88,9 @@ def check_comparable(artifact: Artifact) -> None:
     """Errors: `Unsupported` for int8, whose values are not PyTorch's."""
     if artifact.quantization:
         raise Unsupported(
-            f"{artifact.path.name} was compared with a simulation of its int8 grids, which only its export has: "
-            "neither --torch nor --bisect applies; lightseg-verify alone repeats its golden outputs, lightseg-evaluate "
-            "scores it"
+            f"{artifact.path.name} is int8 and equals no network of PyTorch's but the simulation of its grids: "
+            "lightseg-verify FILE --bisect compares it with that, value by value; lightseg-verify alone repeats its "
+            "golden outputs, lightseg-evaluate scores it"
         )
 
 

@@ -98,6 +98,11 @@ def _verified(args: argparse.Namespace, path: str) -> Verdict:
 def _bisected(args: argparse.Namespace, path: str) -> Verdict:
     from rich.console import Console
 
+    from lightseg.export.artifact import read_artifact
+
+    artifact = read_artifact(Path(path))
+    if artifact.quantization:
+        return _bisected_int8(args, artifact)
     from lightseg.export.bisection import bisection, traced
     from lightseg.export.bisection_table import summary, table
     from lightseg.export.reproduction import write_reproduction
@@ -114,6 +119,22 @@ def _bisected(args: argparse.Namespace, path: str) -> Verdict:
         said,
         None if found.ok else f"{path}: {found.said}",
     )
+
+
+def _bisected_int8(args: argparse.Namespace, artifact: Any) -> Verdict:
+    from rich.console import Console
+
+    from lightseg.errors import Unsupported
+    from lightseg.export.int8_bisection import bisect_int8, summary, table
+
+    if args.out:
+        raise Unsupported(f"{artifact.path.name}: reproductions are of fp32 and fp16 files; leave out --out")
+    found = bisect_int8(artifact, args.weights)
+    said = summary(found)
+    if args.json != "-":
+        Console(width=None if sys.stdout.isatty() else 200).print(table(found))
+    _say(args, said)
+    return found.to_dict(), said, None if found.ok else f"{artifact.path}: {found.said}"
 
 
 def _on_gpu(args: argparse.Namespace, path: str) -> Verdict:

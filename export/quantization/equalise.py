@@ -79,11 +79,33 @@ def channel_scales(graph: fx.GraphModule, seen: Mapping[str, Seen], outputs: boo
 
 def rescale(graph: fx.GraphModule, widths: Mapping[str, int], scale: Tensor) -> None:
     """Scale ``graph``'s channels in place, by class."""
+    rescale_by_name(graph, scales_by_name(graph, widths, scale))
+
+
+def scales_by_name(graph: fx.GraphModule, widths: Mapping[str, int], scale: Tensor) -> dict[str, Tensor]:
+    """The scale of every channel of every value, by node."""
     classes = tied(graph, widths)
+    return {node.name: scale[classes.of(node)] for node in classes.start}
+
+
+def rescale_by_name(graph: fx.GraphModule, scales: Mapping[str, Tensor]) -> None:
+    """Scale ``graph``'s channels in place; a value without scales stays as it is."""
+    one = torch.ones(1, dtype=torch.float64)
     for node in graph.graph.nodes:
         op = op_of(graph, node)
         if isinstance(op, ABSORBING):
-            _rescale(op, scale[classes.of(node.args[0])], scale[classes.of(node)])
+            _rescale(op, *(scales.get(value.name, one).expand(n) for value, n in _ends(op, node)))
+
+
+def _ends(op: nn.Module, node: fx.Node) -> tuple[tuple[fx.Node, int], tuple[fx.Node, int]]:
+    """What ``op`` reads and what it writes, with their channels."""
+    (source,) = node.all_input_nodes
+    if isinstance(op, ops.Affine):
+        return (source, len(op.scale)), (node, len(op.scale))
+    assert isinstance(op, ops.Conv | ops.Deconv)
+    if isinstance(op, ops.Conv):
+        return (source, op.in_channels), (node, len(op.weight))
+    return (source, len(op.weight)), (node, op.weight.shape[1])
 
 
 def tied(graph: fx.GraphModule, widths: Mapping[str, int]) -> Classes:

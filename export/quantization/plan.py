@@ -65,12 +65,12 @@ class Photographs:
         self.ranges = [p.read(size) for p in self.sets.ranges]
         self.choosing = Judge(spec, self.sets.choosing, size, network)
         self.judging = Judge(spec, self.sets.judging, size, network)
-        self._searched = spec.task == "street"
+        self.searched = spec.task == "street"
 
     def max_drop(self, wish: Wish) -> float | None:
         """The points a search is to keep within; None where none is wanted. No street network keeps within its limit
         with every convolution in int8."""
-        return ALLOWED[OWN] if wish.max_drop is None and self._searched else wish.max_drop
+        return ALLOWED[OWN] if wish.max_drop is None and self.searched else wish.max_drop
 
     def answer(self, network: Callable[[Tensor], Tensor], baked: bool) -> Answer:
         """The masks of a float32 network."""

@@ -1,0 +1,99 @@
+"""Which layers stay in float: the harm is what it is said to be, and a refusal says what would do."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import fx
+
+from lightseg.errors import ParityError
+from lightseg.export.graph import ops
+from lightseg.export.graph.edit import op_of
+from lightseg.export.quantization import selection
+from lightseg.export.quantization.plan import Photographs, Wish
+from lightseg.export.quantization.quantise import convolutions, quantise
+from lightseg.export.quantization.recipe import recipe_for
+from lightseg.export.quantization.scheme import Scheme
+from lightseg.export.quantization.selection import MEANINGFUL, Mix, Search, by_harm, fewest_floats, harms, macs
+from tests.export.quantization.made import photographs
+from tests.export.subjects import graph_of, images, reference
+
+MIX = Mix(("a",), 0.7, 0.5)
+
+
+def recipe(scheme: Scheme) -> tuple[fx.GraphModule, dict[str, ops.nn.Module], torch.Tensor]:
+    x = images("sinet").float()
+    even, found = recipe_for(graph_of("sinet"), [x], scheme)
+    return even, {name: found.grid(name, scheme) for name in found.grids}, x
+
+
+@pytest.mark.parametrize("outputs", [False, True])
+def test_the_harm_of_a_layer_is_the_error_of_the_graph_with_it_alone_in_int8(outputs: bool) -> None:
+    scheme = Scheme(outputs=outputs)
+    even, grids, x = recipe(scheme)
+    found = harms(even, grids, scheme, [x])  # type: ignore[arg-type]
+    names = convolutions(even)
+    assert set(found) == set(names)
+    exact = copy.deepcopy(even).float()(x)
+    for name in names[:: len(names) // 3]:
+        others = [other for other in names if other != name]
+        alone = quantise(even, grids, scheme, others).float()(x)  # type: ignore[arg-type]
+        assert found[name] == pytest.approx(float(((alone - exact) ** 2).mean()), rel=1e-3)
+
+
+def test_work_is_counted_and_a_little_harm_for_much_work_is_taken_first() -> None:
+    scheme = Scheme()
+    even, grids, x = recipe(scheme)
+    work, harm = macs(even, tuple(x.shape)), harms(even, grids, scheme, [x])  # type: ignore[arg-type]
+    conv = next(n for n in even.graph.nodes if type(op_of(even, n)) is ops.Conv)
+    weight = op_of(even, conv).weight  # type: ignore[union-attr]
+    assert work[conv.name] == weight.numel() * x.shape[2] // 2 * x.shape[3] // 2
+    order = by_harm(even, grids, scheme, [x])  # type: ignore[arg-type]
+    ratios = [harm[name] / work[name] for name in order]
+    assert ratios == sorted(ratios, reverse=True)
+
+
+def test_large_images_are_thinned_out_to_sizes_a_network_takes() -> None:
+    assert selection._thinned(torch.zeros(1, 3, 512, 1024)).shape == (1, 3, 128, 256)
+    assert selection._thinned(torch.zeros(1, 512, 1024, 3, dtype=torch.uint8)).shape == (1, 128, 256, 3)
+    assert selection._thinned(torch.zeros(1, 3, 224, 320)).shape == (1, 3, 224, 320)
+
+
+@pytest.mark.parametrize("limit", [0.5, -1.0])
+def test_where_little_is_left_the_search_tells_which_mix_would_do(
+    limit: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss is one point per int8 convolution: half a point leaves none of them."""
+    scheme = Scheme()
+    even, grids, x = recipe(scheme)
+    names = convolutions(even)
+    monkeypatch.setattr(selection, "by_harm", lambda *_: names)
+    search = fewest_floats(
+        even, grids, scheme, [x], lambda g: float(len(names) - len(convolutions(g))), limit  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert search.whole.loss == len(names) and search.found.share == 0 and search.least is not None
+    assert search.least.share >= MEANINGFUL and search.least.loss == len(names) - len(search.least.floats)
+    with pytest.raises(ParityError, match=r"not one int8 convolution keeps the loss .* --max-drop \d+\.?\d*, or"):
+        search.check(limit, 0.8)
+
+
+def test_the_refusal_names_the_loss_and_a_drop_that_leaves_room() -> None:
+    Search(MIX, MIX).check(1.0, 0.8)
+    found = Search(Mix((), 35.21, 1.0), Mix(("a", "b"), 0.7, 0.04), Mix(("a",), 4.0, 0.12))
+    with pytest.raises(ParityError) as caught:
+        found.check(1.0, 0.8)
+    said = str(caught.value)
+    assert "\n" not in said and "only 4.0 % of the multiply-accumulates" in said
+    assert "int8 throughout loses 35.2" in said and "12 % in eight bits lose 4.0: --max-drop 5," in said
+
+
+@pytest.mark.parametrize(
+    ("task", "asked", "kept"), [("street", None, 1.0), ("street", 3.0, 3.0), ("portrait", None, None)]
+)
+def test_street_networks_are_searched_unasked(task: str, asked: float | None, kept: float | None) -> None:
+    known = Photographs.__new__(Photographs)
+    known.searched = task == "street"
+    assert known.max_drop(Wish(photographs(), max_drop=asked)) == kept
+    assert reference("sinet").model.spec.task == "portrait"
