@@ -87,8 +87,10 @@ def check(args: argparse.Namespace) -> None:
         error("--graphs and --precision tf32 are of NVIDIA GPUs: add --device cuda")
     if (args.batch or args.torch) and args.device not in ("cpu", "cuda"):
         error("--batch and --torch belong to --device cpu and --device cuda")
-    if args.device == "cuda" and args.peers:
-        error("--peers are .tflite files, which nothing runs on a GPU here; measure them with --device cpu")
+    if args.device == "cuda" and peer_names(args, False):
+        error("these --peers are .tflite files, which nothing runs on a GPU here; measure them with --device cpu")
+    if peer_names(args, True) and (mode_of(args) is not timing or args.against):
+        error("these --peers are architectures in PyTorch: --device cpu or cuda times them, and nothing else")
     if counts_only(args) and (args.thread_counts != [1] or args.against):
         error("instructions are counted on one thread, file by file; leave --threads and --against out")
 
@@ -238,7 +240,14 @@ def models(args: argparse.Namespace) -> list[str]:
 def peers(args: argparse.Namespace) -> list[Path]:
     from lightseg.benchmarks.peers import peer_files
 
-    return peer_files(args.peers.split(","), announce) if args.peers else []
+    return peer_files(peer_names(args, False), announce)
+
+
+def peer_names(args: argparse.Namespace, architectures: bool) -> list[str]:
+    """The peers that are architectures of a package, or the others, which are files."""
+    from lightseg.benchmarks.architectures import ARCHITECTURES
+
+    return [name for name in (args.peers or "").split(",") if name and (name in ARCHITECTURES) is architectures]
 
 
 @contextmanager

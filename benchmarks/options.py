@@ -83,7 +83,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--peers",
         metavar="NAME[,…]",
-        help="other people's networks in the same run: selfie, selfie_landscape (MediaPipe's), or any .tflite file",
+        help="other people's networks in the same run: selfie, selfie_landscape (MediaPipe's), any .tflite file; "
+        "segformer_b0, mobilevit_xxs by architecture only, with random weights",
     )
     p.add_argument("--against", metavar="WHAT", help="compare with an artifact, a peer's file or a model, taking turns")
     p.add_argument("--profile", action="store_true", help="count params, MACs and bytes per layer; time nothing")

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lightseg.benchmarks.architectures import ARCHITECTURES
 from lightseg.benchmarks.subject import Subject
 from lightseg.errors import BadInput, UnknownName, Unsupported
 from lightseg.files import atomic_path, sha256_of
@@ -63,7 +64,7 @@ def peer_files(names: Sequence[str], announce: Callable[[str], None]) -> list[Pa
 
 def _named(name: str, announce: Callable[[str], None]) -> Path:
     if name not in PEERS:
-        raise UnknownName("peer", name, PEERS)
+        raise UnknownName("peer", name, [*PEERS, *ARCHITECTURES])
     peer = PEERS[name]
     cached = cache_dir() / "peers" / peer.file
     for path in (cached, _installed(peer)):

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Device = Literal["cpu", "cuda", "browser"]
+PEER = " (peer)"
+"""How the runtime of other people's networks ends."""
 INTERPRETER = "reference interpreter"
 """What runs a file here whose own runtime exists elsewhere: right about the answer, but its time means nothing."""
 

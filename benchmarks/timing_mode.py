@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightseg.benchmarks.architectures import ARCHITECTURES, architecture_subject
 from lightseg.benchmarks.ceilings import measure_ceilings
 from lightseg.benchmarks.environment import available_cores, quiet_cores
 from lightseg.benchmarks.latency import FULL, QUICK, Protocol
@@ -37,6 +38,8 @@ def subjects(
     """Models in PyTorch, each followed by its artifacts; then the peers; all in every way that was asked for."""
     named = [eager_subject(name, args.weights, args.input_size) for name in models]
     others = [peer_subject(path) for path in peers]
+    asked = args.peers.split(",") if args.peers else []
+    others += [architecture_subject(name, args.input_size) for name in asked if name in ARCHITECTURES]
     return grouped(expanded([*named, *artifact_subjects(artifacts, args.weights), *others], ways(args), announce))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from lightseg.benchmarks.subject import Device, Subject
+from lightseg.benchmarks.subject import PEER, Device, Subject
 from lightseg.errors import BadInput, UnknownName
 
 EAGER, COMPILED = "PyTorch eager", "torch.compile"
@@ -71,7 +71,7 @@ def torch_rows(subject: Subject, how: Ways) -> list[Subject]:
     return [
         replace(
             subject,
-            runtime=TORCH[code] + GRAPH * graph,
+            runtime=TORCH[code] + GRAPH * graph + PEER * subject.runtime.endswith(PEER),
             shape=(batch, *subject.shape[1:]),
             precision=precision,
             device=how.device,

@@ -31,16 +31,18 @@ Shape = tuple[int, int, int]
 
 SAME = {
     "Split", "Noop", "PReLU", "ReLU", "Clip", "Sigmoid", "AbsVal", "Scale", "Softmax", "Threshold", "UnaryOp",
-    "ShuffleChannel",
+    "ShuffleChannel", "Quantize",
 }  # fmt: skip
 """Layers whose output has the shape of their input."""
 ROLES: dict[str, tuple[Role, ...]] = {
-    "Convolution": ("weight", "bias"),
-    "ConvolutionDepthWise": ("weight", "bias"),
+    "Convolution": ("weight", "bias", "constant", "constant"),
+    "ConvolutionDepthWise": ("weight", "bias", "constant", "constant"),
     "Deconvolution": ("weight", "bias"),
     "PReLU": ("slope",),
     "Scale": ("affine", "affine"),
+    "Quantize": ("constant",),
 }
+"""Behind weights and bias an int8 convolution has its scales."""
 CROPPED, FLOAT = -23310, 4
 
 
@@ -75,7 +77,8 @@ def count_ncnn(folder: Path) -> Cost:
     shapes: dict[str, Shape] = {}
     for layer in layers:
         shapes |= dict.fromkeys(layer.outputs, output_shape(layer, [shapes[name] for name in layer.inputs]))
-    tensors = {name: Tensor(shape, FLOAT * prod(shape)) for name, shape in shapes.items()}
+    bytes_of = _element_bytes(layers)
+    tensors = {name: Tensor(shape, bytes_of[name] * prod(shape)) for name, shape in shapes.items()}
     given = [name for layer in layers if layer.line.kind == "Input" for name in layer.outputs]
     read = {name for layer in layers for name in layer.inputs}
     asked = [name for name in shapes if name not in read]
@@ -87,6 +90,15 @@ def _layer(line: Line, row: str, weights: list[Weight]) -> Layer:
     _, _, inputs, outputs, *rest = row.split(" ")
     middle, end = int(inputs), int(inputs) + int(outputs)
     return Layer(line, tuple(rest[:middle]), tuple(rest[middle:end]), tuple(w for w in weights if w.layer == line.name))
+
+
+def _element_bytes(layers: list[Layer]) -> dict[str, int]:
+    """By blob: one byte where a Quantize layer made it, four anywhere else."""
+    size: dict[str, int] = {}
+    for layer in layers:
+        split = size[layer.inputs[0]] if layer.line.kind == "Split" else FLOAT
+        size |= dict.fromkeys(layer.outputs, 1 if layer.line.kind == "Quantize" else split)
+    return size
 
 
 def output_shape(layer: Layer, given: list[Shape]) -> Shape:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lightseg.benchmarks.architectures import ARCHITECTURES, build
 from lightseg.benchmarks.cuda.place import Place, place
 from lightseg.benchmarks.cuda.programs import EngineProgram, OnnxProgram, TorchProgram
 from lightseg.benchmarks.cuda.runner import PlacedRunner, Program
@@ -24,7 +25,8 @@ def _torch(subject: Subject, at: Place) -> Program:
     from lightseg.zoo import create_model
 
     assert subject.model is not None
-    model = create_model(subject.model, subject.weights)
+    other = subject.model in ARCHITECTURES
+    model = build(subject.model) if other else create_model(subject.model, subject.weights)
     return TorchProgram(model, subject.shape, at, subject.precision, subject.compiled)
 
 

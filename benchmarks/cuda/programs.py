@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightseg.benchmarks.cuda.place import Place, set_tf32
 from lightseg.benchmarks.environment import UNREADABLE
 from lightseg.errors import BadInput, Unsupported
-from lightseg.zoo import SegmentationModel
 
 HALF = {"fp16": torch.float16}
 """Element types of PyTorch rows; float32 for every other precision."""
@@ -30,7 +29,7 @@ class TorchProgram:
     """
 
     def __init__(
-        self, model: SegmentationModel, shape: Sequence[int], at: Place, precision: str = "fp32", compiled: bool = False
+        self, model: nn.Module, shape: Sequence[int], at: Place, precision: str = "fp32", compiled: bool = False
     ) -> None:
         dtype = HALF.get(precision, torch.float32)
         module: Any = model.eval().to(at.device, dtype)

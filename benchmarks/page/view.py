@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightseg.benchmarks.subject import PEER as PEER
 from lightseg.errors import BadInput
 
 EAGER = "PyTorch eager"
-PEER = " (peer)"
 KINDS = ("measured", "counted", "emulated", "scores")
 """Result files that a page can show, by their key ``kind``; what lightseg-evaluate writes is known by ``scores``."""
 
