@@ -20,8 +20,10 @@ EXAMPLES = """\
   lightseg-verify mine.tflite --runtime tensorflow      a second opinion: TensorFlow's own interpreter
   lightseg-verify out/*.tflite --junit parity.xml       verdicts a CI service shows
   lightseg-verify mine.onnx.failed --bisect --out tmp   which operation goes wrong, from which line; a reproduction
+  lightseg-verify mine-int8.onnx --bisect               int8: the first value off its grid, from the file's own inputs
   lightseg-verify *.tflite --gpu-delegate               does LiteRT's GPU delegate take all of it, and answer rightly?
   lightseg-verify --self-test --to onnx,tflite          seed known defects: does the proof refuse each of them?
+  lightseg-verify --self-test --to onnx --precision int8   the same in eight bits: grids, scales and zero points too
 exit status: 0 proven, 1 not equal or not usable, 2 wrong usage
 """
 
