@@ -72,7 +72,7 @@ def build(name: str) -> nn.Module:
         import transformers as hub
     except ImportError as error:
         raise Unsupported(
-            f"{name} is built by transformers ({error}); install it with: pip install "lightseg[peers]""
+            f"{name} is built by transformers ({error}); install it with: pip install 'lightseg[peers]'"
         ) from error
 
     class Logits(nn.Module):
