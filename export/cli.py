@@ -185,7 +185,8 @@ def _show(records: Sequence[Any], quiet: bool) -> None:
             loss, whole = q["task_loss"], q["int8_layers"] + len(q["float_layers"])
             print(
                 f"{r.path}: {q['int8_layers']} of {whole} convolutions in int8, {100 * q['int8_macs']:.0f} % of their "
-                f"multiply-accumulates; {loss['drop']:.2f} points of {loss['metric']} lost against {loss['against']} on {loss['images']} images"
+                f"multiply-accumulates; {loss['drop']:.2f} points of {loss['metric']} lost against {loss['against']} "
+                f"on {loss['images']} images"
             )
     for r in records:
         if unproven := r.parity["runner"].get("unproven"):

@@ -132,8 +132,8 @@ class Search:
             drop = math.ceil(10 * self.least.loss / margin) / 10
             mix = f"; {100 * self.least.share:.0f} % in eight bits lose {self.least.loss:.1f}: --max-drop {drop:g}"
         raise ParityError(
-            f"{kept} within {limit:g} points on the choosing photographs ({margin:g} of that; int8 throughout loses "
-            f"{self.whole.loss:.1f}){mix}, or --precision fp32"
+            f"{kept} within {limit:g} {'point' if limit == 1 else 'points'} on the choosing photographs ({margin:g} of "
+            f"that; int8 throughout loses {self.whole.loss:.1f}){mix}, or --precision fp32"
         )
 
 
