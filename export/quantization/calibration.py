@@ -26,7 +26,7 @@ class Counts:
 
     ranges: int = 48
     choosing: int = 48
-    judging: int = 200
+    judging: int = 256
 
 
 COUNTS = {"portrait": Counts(), "street": Counts(16, 12, 48)}

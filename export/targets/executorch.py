@@ -217,14 +217,15 @@ def rewrites() -> tuple[Rewrite, ...]:
 
     Measured on x86, one thread, process-CPU minima of the merely folded graph: SINet 0.63, ExtremeC3Net 0.59, of which
     `ALWAYS` alone is 0.82 and 0.74. Without `by_rows` SINet would take 1.10 of the time and ExtremeC3Net 1.14, without
-    `pack_columns` and `widen_gate` SINet 1.17; max and min in place of PReLU cost 1.10 on ExtremeC3Net. `merge_cross`
-    and `affine_as_depthwise` change nothing on the portraits; they and `split_depthwise` and `deconv_to_depth` are here
-    for what they gain the street networks in TFLite, which was not measured again. `equalise` is for float16.
+    `pack_columns` and `widen_gate` SINet 1.17, without `late_concat` 1.02; max and min in place of PReLU cost 1.10 on
+    ExtremeC3Net. `merge_cross` and `affine_as_depthwise` change nothing on the portraits; they and `split_depthwise`
+    and `deconv_to_depth` are here for what they gain the street networks in TFLite, which was not measured again.
+    `equalise` is for float16.
     """
     from lightseg.export import rewrites as r
     from lightseg.export.rewrites.equalise import equalise
 
-    lanes = (r.pack_columns, r.widen_gate, r.by_rows, r.split_depthwise, r.affine_as_depthwise)
+    lanes = (r.late_concat, r.pack_columns, r.widen_gate, r.by_rows, r.split_depthwise, r.affine_as_depthwise)
     return (*r.ALWAYS, r.merge_cross, r.deconv_to_depth, equalise, *lanes)
 
 
