@@ -78,7 +78,7 @@ class Progress:
             TextColumn("elapsed"),
             TimeElapsedColumn(),
             TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=True, compact=True),
+            TimeRemainingColumn(compact=True),
             console=Console(stderr=True),
             speed_estimate_period=120,
         )

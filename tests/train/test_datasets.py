@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from lightseg.catalogue import CITY_INPUT
 from lightseg.errors import BadInput
 from lightseg.spec import Preprocess
 from lightseg.train.augment import AUGMENTATIONS, replace_background, settled
 from lightseg.train.datasets import Order, Samples, to_tensor
 from lightseg.train.layouts import find_pairs
 from lightseg.train.recipe import Recipe
-from lightseg.zoo import CITY_INPUT
 
 Make = Callable[..., Recipe]
 

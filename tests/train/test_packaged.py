@@ -18,6 +18,15 @@ ENTRIES = [(s, w) for s in MODELS.values() for w in s.weights if w.packaged]
 packaged = pytest.mark.parametrize(("spec", "weights"), ENTRIES, ids=[f"{s.name}.{w.tag}" for s, w in ENTRIES])
 
 
+LIMIT = {"lightseg": 400_000, "camvid": 1_000_000}
+"""Bytes: SINet for streets alone has 129,069 values of four."""
+STEEPEST = {"lightseg": 1.0, "camvid": 1.6}
+"""The largest PReLU slope; CamVid's training leaves those of the released weights, which reach 1.55, as they are."""
+
+
+DATA = {"portrait": ("pairs", "portrait_val", (224, 224)), "street": ("camvid", "street_val", (384, 512))}
+
+
 @pytest.mark.parametrize("name", ["sinet", "extremec3net"])
 def test_portrait_networks_are_packaged_and_the_default(name: str) -> None:
     assert MODELS[name].weights[0].tag == "lightseg" and MODELS[name].weights[0].packaged
@@ -27,7 +36,7 @@ def test_portrait_networks_are_packaged_and_the_default(name: str) -> None:
 def test_file_card_and_entry_agree(spec: ModelSpec, weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LIGHTSEG_WEIGHTS", raising=False)
     path = PACKAGED / weights.file
-    assert path.stat().st_size <= 400_000
+    assert path.stat().st_size <= LIMIT[weights.tag]
     assert load_path(spec, path)[0] == weights
     assert create_model(f"{spec.name}.{weights.tag}").weights.sha256 == weights.sha256
     card = path.with_suffix(".md").read_text(encoding="utf-8")
@@ -56,7 +65,7 @@ def test_the_file_says_itself_how_it_is_fed(
 def test_the_weights_are_clean(spec: ModelSpec, weights: Weights) -> None:
     net = create_model(f"{spec.name}.{weights.tag}").net
     slopes = torch.cat([m.weight.detach() for m in net.modules() if isinstance(m, nn.PReLU)])
-    assert float(slopes.abs().max()) <= 1.0
+    assert float(slopes.abs().max()) <= STEEPEST[weights.tag]
     for value in net.state_dict().values():
         assert bool(torch.isfinite(value).all())
         if value.is_floating_point():
@@ -71,8 +80,10 @@ def test_the_weights_are_clean(spec: ModelSpec, weights: Weights) -> None:
 @packaged
 def test_the_figures_are_reproduced(spec: ModelSpec, weights: Weights, shared: Path) -> None:
     model = create_model(f"{spec.name}.{weights.tag}")
-    pairs = find_pairs("pairs", shared / "data", "portrait_val")
-    task = scoring.Task(pairs, "pairs", (224, 224), weights.preprocess, spec.labels)
+    layout, folder, size = DATA[spec.task]
+    pairs = find_pairs(layout, shared / "data", folder)
+    task = scoring.Task(pairs, layout, size, weights.preprocess, spec.labels)
     result = scoring.evaluate(scoring.of_network(model.net), task)
-    for source in ("eg1800", "ccp"):
-        assert float(result.of(source).mean()) == pytest.approx(weights.figures[f"iou_{source}"].value, abs=0.02)
+    for name, figure in weights.figures.items():
+        found = result.miou if name == "miou" else float(result.of(name.removeprefix("iou_")).mean())
+        assert found == pytest.approx(figure.value, abs=0.02)
