@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from lightseg.errors import BadInput, Unsupported
 from lightseg.export import load, verify
 from lightseg.export.pipeline import export
 from lightseg.export.targets import TARGETS
-from lightseg.export.tensorrt.device import DeviceRunner, gpu
+from lightseg.export.tensorrt.device import BoundEngine, DeviceRunner, gpu
 from lightseg.export.tensorrt.engines import HERE, Engine, capabilities
 from lightseg.export.tensorrt.timing import cache_path, read_timings, write_timings
 from lightseg.export.tensorrt.vendor import Said, logger, vendor
@@ -74,6 +75,29 @@ def test_without_a_gpu_the_engine_does_not_run(tmp_path: Path) -> None:
     engine = Engine("portable", "a.engine", "1", 1, "", 0.0, False, {})
     with pytest.raises(Unsupported, match="needs an NVIDIA GPU and a PyTorch built for CUDA"):
         DeviceRunner("tensorrt_rtx", tmp_path, engine)
+
+
+def test_an_engine_that_does_not_load_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The library writes its reason to the logger and returns nothing."""
+
+    class Runtime:
+        def __init__(self, log: Any) -> None:
+            self.log = log
+
+        def deserialize_cuda_engine(self, data: bytes) -> None:
+            self.log.log(SimpleNamespace(name="ERROR"), "the engine was made for compute capability 8.6")
+
+    trt = SimpleNamespace(__version__="1", ILogger=object, Runtime=Runtime)
+    monkeypatch.setattr("lightseg.export.tensorrt.device.vendor", lambda module: trt)
+    monkeypatch.setattr("lightseg.export.tensorrt.device.gpu", lambda: ("H200", "9.0"))
+    monkeypatch.setattr(
+        "lightseg.export.tensorrt.device.logger",
+        lambda trt, said: SimpleNamespace(log=lambda severity, text: said.lines.append((severity.name, text))),
+    )
+    (tmp_path / "a.engine").write_bytes(b"x")
+    engine = Engine("8.6", "a.engine", "1", 1, "", 0.0, False, {})
+    with pytest.raises(BadInput, match=r"does not load on H200 \(compute capability 9.0\): .*capability 8\.6; export"):
+        BoundEngine("tensorrt_rtx", tmp_path, engine)
 
 
 def test_timings_are_kept_for_the_package_that_times() -> None:
