@@ -11,6 +11,7 @@ from torch import fx
 from lightseg.errors import ParityError
 from lightseg.export.graph import ops
 from lightseg.export.graph.edit import op_of
+from lightseg.export.graph.quantised import FakeQuantise
 from lightseg.export.quantization import selection
 from lightseg.export.quantization.plan import Photographs, Wish
 from lightseg.export.quantization.quantise import convolutions, quantise
@@ -23,7 +24,7 @@ from tests.export.subjects import graph_of, images, reference
 MIX = Mix(("a",), 0.7, 0.5)
 
 
-def recipe(scheme: Scheme) -> tuple[fx.GraphModule, dict[str, ops.nn.Module], torch.Tensor]:
+def recipe(scheme: Scheme) -> tuple[fx.GraphModule, dict[str, FakeQuantise], torch.Tensor]:
     x = images("sinet").float()
     even, found = recipe_for(graph_of("sinet"), [x], scheme)
     return even, {name: found.grid(name, scheme) for name in found.grids}, x
@@ -33,24 +34,25 @@ def recipe(scheme: Scheme) -> tuple[fx.GraphModule, dict[str, ops.nn.Module], to
 def test_the_harm_of_a_layer_is_the_error_of_the_graph_with_it_alone_in_int8(outputs: bool) -> None:
     scheme = Scheme(outputs=outputs)
     even, grids, x = recipe(scheme)
-    found = harms(even, grids, scheme, [x])  # type: ignore[arg-type]
+    found = harms(even, grids, scheme, [x])
     names = convolutions(even)
     assert set(found) == set(names)
     exact = copy.deepcopy(even).float()(x)
     for name in names[:: len(names) // 3]:
         others = [other for other in names if other != name]
-        alone = quantise(even, grids, scheme, others).float()(x)  # type: ignore[arg-type]
+        alone = quantise(even, grids, scheme, others).float()(x)
         assert found[name] == pytest.approx(float(((alone - exact) ** 2).mean()), rel=1e-3)
 
 
 def test_work_is_counted_and_a_little_harm_for_much_work_is_taken_first() -> None:
     scheme = Scheme()
     even, grids, x = recipe(scheme)
-    work, harm = macs(even, tuple(x.shape)), harms(even, grids, scheme, [x])  # type: ignore[arg-type]
+    work, harm = macs(even, tuple(x.shape)), harms(even, grids, scheme, [x])
     conv = next(n for n in even.graph.nodes if type(op_of(even, n)) is ops.Conv)
-    weight = op_of(even, conv).weight  # type: ignore[union-attr]
+    weight = even.get_submodule(str(conv.target)).weight
+    assert isinstance(weight, torch.Tensor)
     assert work[conv.name] == weight.numel() * x.shape[2] // 2 * x.shape[3] // 2
-    order = by_harm(even, grids, scheme, [x])  # type: ignore[arg-type]
+    order = by_harm(even, grids, scheme, [x])
     ratios = [harm[name] / work[name] for name in order]
     assert ratios == sorted(ratios, reverse=True)
 
@@ -71,7 +73,7 @@ def test_where_little_is_left_the_search_tells_which_mix_would_do(
     names = convolutions(even)
     monkeypatch.setattr(selection, "by_harm", lambda *_: names)
     search = fewest_floats(
-        even, grids, scheme, [x], lambda g: float(len(names) - len(convolutions(g))), limit  # type: ignore[arg-type]
+        even, grids, scheme, [x], lambda g: float(len(names) - len(convolutions(g))), limit
     )  # fmt: skip
     assert search.whole.loss == len(names) and search.found.share == 0 and search.least is not None
     assert search.least.share >= MEANINGFUL and search.least.loss == len(names) - len(search.least.floats)
