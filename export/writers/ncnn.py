@@ -102,8 +102,8 @@ def _conv(w: _Writer, node: fx.Node, op: ops.Conv, x: Blobs, y: str) -> None:
 def _quantised_conv(w: _Writer, node: fx.Node, op: QuantisedConv, x: Blobs, y: str) -> None:
     """int8 weights and input, float32 result; scales are what a number is multiplied by to become whole.
 
-    Only depthwise convolutions keep their groups: where a group of several channels returns a multiple of four or eight
-    of them, ncnn 1.0.20261020 answers with memory nobody wrote; zeros between the groups are exact.
+    Only depthwise convolutions keep their groups: where a group of several channels returns a multiple of eight of
+    them, ncnn 1.0.20261020 answers with memory nobody wrote; zeros between the groups are exact.
     """
     grid = op_of(w.graph, node.all_input_nodes[0])
     assert isinstance(grid, FakeQuantise) and grid.symmetric
