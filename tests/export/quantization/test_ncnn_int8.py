@@ -20,7 +20,7 @@ from lightseg.export.graph.quantised import FakeQuantise, QuantisedConv
 from lightseg.export.graph.values import exact_values
 from lightseg.export.inside import open_inside
 from lightseg.export.quantization.plan import COUNT
-from lightseg.export.quantization.quantise import quantise, values_to_watch
+from lightseg.export.quantization.quantise import convolutions, quantise, values_to_watch
 from lightseg.export.quantization.steps import Product, Steps, compare_steps
 from lightseg.export.targets.ncnn import BIN, NCNN, PARAM
 from lightseg.export.writers.ncnn import write_ncnn
@@ -179,3 +179,18 @@ def test_every_kind_of_convolution_is_what_was_simulated(kind: str, tmp_path: Pa
     limit = PRODUCTS.depthwise if op.is_depthwise else PRODUCTS.dense
     want = graph(x.float().double())
     assert float((torch.from_numpy(shown["logits"]) - want).abs().max()) <= limit * float(want.abs().max())
+
+
+def test_a_convolution_left_in_float_reads_floats(tmp_path: Path) -> None:
+    """Beside an int8 one that reads the same value: that one alone is given bytes, and counts."""
+    b, x = Builder(SHAPE, seed=4), noise(SHAPE)
+    whole = b.finish(b.call(ops.Add(), b.call(b.conv(16, 8), b.image), b.call(b.conv(16, 8, (3, 3)), b.image)))
+    grids = {"image": FakeQuantise(float(x.abs().max()) / 127, 0, -127, 127)}
+    graph = quantise(whole, grids, SCHEME, convolutions(whole)[:1])
+    text, data = write_ncnn(graph, SHAPE, "logits")
+    (tmp_path / PARAM).write_text(text)
+    (tmp_path / BIN).write_bytes(data)
+    runner = NCNN.load(tmp_path, 1)
+    assert runner.details[COUNT] == "1"
+    want = graph(x.float().double()).numpy()
+    assert np.abs(runner(x.float().numpy()) - want).max() <= 1e-5 * np.abs(want).max()
