@@ -110,7 +110,8 @@ def file_rows(subject: Subject, how: Ways, announce: Callable[[str], None]) -> l
 
 def _products(subject: Subject, suffix: str, how: Ways) -> list[str]:
     """The file's own precision, and TF32 where it was asked for and ONNX Runtime runs a float32 file on a GPU."""
-    chooses = suffix == ".onnx" and how.device == "cuda" and subject.precision == "fp32"
+    plain = subject.output == "logits" and subject.preprocess is not None  # what TF32's limits are known of
+    chooses = suffix == ".onnx" and how.device == "cuda" and subject.precision == "fp32" and plain
     asked = FASTER_PRODUCTS in how.precisions
     own = [] if chooses and asked and "fp32" not in how.precisions else [subject.precision]
     return own + [FASTER_PRODUCTS] * (chooses and asked)

@@ -228,7 +228,9 @@ class PageChild:
             runs, spent = runs + len(window), spent + sum(window)
         return {"settled": latency.is_settled(medians, protocol.settled), "runs": runs, "window_medians_ns": medians}
 
-    def _do_sample(self, samples: int, seconds: float, seed: int = 0, rotate: bool = True) -> dict[str, Any]:
+    def _do_sample(
+        self, samples: int, seconds: float, seed: int = 0, rotate: bool = True, watch: bool = False
+    ) -> dict[str, Any]:
         share = self.protocol.audits / samples * max(1.0, self._inputs / REFERENCES)
         pid = self.browser.process.pid
         load, warmth, stolen = load_average(), temperature(), stolen_from(self.cores)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from lightseg.benchmarks.cuda.making import make
 from lightseg.benchmarks.proofs import Alike, needs_proof, repeat, with_proofs
-from lightseg.benchmarks.selection import eager_subject
+from lightseg.benchmarks.selection import artifact_subjects, eager_subject
 from lightseg.benchmarks.subject import Subject
 from tests.benchmarks.test_child import FakeRunner
 
@@ -26,6 +27,7 @@ EAGER = Subject("a", "PyTorch eager", (1, 3, 8, 8), None, model="a")
         ({"compiled": True}, True),
         ({"precision": "fp16"}, True),
         ({"path": "/x/a.onnx", "device": "cuda"}, False),
+        ({"path": "/x/a.onnx", "device": "cuda", "precision": "tf32"}, True),
     ],
 )
 def test_what_goldens_are_made_with_needs_none(change: dict[str, Any], needed: bool) -> None:
@@ -42,6 +44,13 @@ def proven(tmp_path_factory: pytest.TempPathFactory) -> list[Subject]:
     assert said == ["computing what extremec3net-random must answer, in float64 on the processor"]
     assert [subject.proof for subject in found] == [True, True, True, False]
     return [replace(subject, compiled=False) for subject in found[:3]]
+
+
+def test_a_float32_file_with_tf32_is_judged_by_tf32_s_limits(small: dict[str, Path], tmp_path: Path) -> None:
+    model, file = artifact_subjects([small["onnx"]])
+    _, row = with_proofs([model, replace(file, precision="tf32")], tmp_path, lambda line: None)
+    runner: Any = Off(make(row, 1), 1e-3)
+    assert repeat(row, runner)["wrong"] == "" != repeat(file, runner)["wrong"]
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])

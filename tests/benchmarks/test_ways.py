@@ -13,7 +13,7 @@ from lightseg.benchmarks.ways import Ways, expanded, ways
 from lightseg.errors import BadInput, UnknownName
 
 MODEL = Subject("a", "PyTorch eager", (1, 3, 64, 64), None, model="a", any_batch=True)
-FILE = Subject("a", "onnx", (1, 3, 64, 64), None, path="/x/a.onnx", precision="fp32")
+FILE = Subject("a", "onnx", (1, 3, 64, 64), {}, path="/x/a.onnx", precision="fp32")
 ENGINE = replace(FILE, runtime="tensorrt_rtx", path="/x/a.tensorrt_rtx", precision="int8")
 
 
