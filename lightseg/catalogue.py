@@ -197,6 +197,16 @@ C3NETV2_SPEC = ModelSpec(
                 "miou_test": Figure(65.48, "%", f"{C3_README}, Cityscapes test"),
             },
         ),
+        Weights(
+            tag="camvid",
+            file="c3netv2_camvid.safetensors",
+            sha256="29d45ee670729f73577036256d6795703ce16bcf5bbf6ad597e11702d6ca8a6a",
+            licence=CAMVID_LICENCE,
+            origin="lightseg, from clova, on CamVid; see pretrained/c3netv2_camvid.md",
+            preprocess=CITY_INPUT,
+            packaged=True,
+            figures={"miou": Figure(72.93, "%", CAMVID_CLIP, "one consecutive clip; the released weights 40.65")},
+        ),
     ),
 )
 

@@ -21,6 +21,8 @@ DEAD = 1e-3
 """A channel is dead when its weights are below this share of the layer's largest."""
 KICK = 0.1
 """Size of the new weights, as a share of the living ones'."""
+LARGEST = 256.0
+"""No filter is scaled beyond this: behind a channel that hardly moves, unit variance would take weights of 1e5."""
 
 
 def fed_by(net: nn.Module) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
@@ -91,10 +93,13 @@ def revive(net: nn.Module, batch: Tensor, seed: int = 0) -> dict[str, int]:
 
 @torch.no_grad()
 def tidy(net: nn.Module) -> None:
-    """Give every convolution before a batch norm outputs of unit variance; exact at inference, and kind to fp16."""
+    """Give every convolution before a batch norm outputs of unit variance, or of less where its weights would
+    exceed `LARGEST`; exact at inference, and kind to fp16.
+    """
     for conv, bn in fed_by(net):
         assert bn.running_var is not None
-        factor = bn.running_var.clamp_min(1e-12).rsqrt()
+        largest = conv.weight.abs().amax((1, 2, 3)).clamp_min(1e-12)
+        factor = torch.minimum(bn.running_var.clamp_min(1e-12).rsqrt(), LARGEST / largest)
         conv.weight.mul_(factor[:, None, None, None])
         rescale(bn, factor)
         bn.running_var.copy_(torch.where((bn.running_var - 1).abs() < 1e-5, 1.0, bn.running_var))

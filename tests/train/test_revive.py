@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightseg.train.revive import fed_by, rescale, revive, tidy, unit_input
+from lightseg.train.revive import LARGEST, fed_by, rescale, revive, tidy, unit_input
 from lightseg.zoo import MODELS, create_model
 
 NETS = ("sinet", "extremec3net")
@@ -104,3 +104,15 @@ def test_tidying_changes_no_answer_and_leaves_unit_variances(name: str) -> None:
     for _, bn in fed_by(net):
         assert bn.running_var is not None
         torch.testing.assert_close(bn.running_var, torch.ones_like(bn.running_var), rtol=1e-3, atol=1e-3)
+
+
+def test_tidying_scales_no_filter_beyond_its_limit() -> None:
+    conv, bn = nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4)
+    assert bn.running_var is not None
+    bn.running_var.copy_(torch.tensor([1.0, 1e-4, 1e-11, 1e-20]))
+    net = nn.Sequential(conv, bn).eval()
+    x = torch.randn(1, 3, 8, 8)
+    before = net(x)
+    tidy(net)
+    torch.testing.assert_close(net(x), before)
+    assert float(conv.weight.detach().abs().max()) <= LARGEST * 1.0001
