@@ -19,6 +19,7 @@ from lightseg.export.rewrites.deconv_to_depth import deconv_to_depth
 from lightseg.export.rewrites.dense_groups import dense_groups
 from lightseg.export.rewrites.drop_channels import drop_channels
 from lightseg.export.rewrites.drop_constant import drop_constant
+from lightseg.export.rewrites.even_channels import even_channels
 from lightseg.export.rewrites.fill_lanes import fill_lanes
 from lightseg.export.rewrites.fold_affine import fold_affine
 from lightseg.export.rewrites.late_concat import late_concat
@@ -32,6 +33,7 @@ from lightseg.export.rewrites.push_scale import push_scale
 from lightseg.export.rewrites.split_depthwise import split_depthwise
 from lightseg.export.rewrites.split_mean import split_mean
 from lightseg.export.rewrites.split_prelu import split_prelu
+from lightseg.export.rewrites.turn_steep import turn_steep
 from lightseg.export.rewrites.two_class_gate import two_class_gate
 from lightseg.export.rewrites.widen_gate import widen_gate
 
@@ -47,6 +49,7 @@ __all__ = [
     "dense_groups",
     "drop_channels",
     "drop_constant",
+    "even_channels",
     "fill_lanes",
     "fold_affine",
     "late_concat",
@@ -61,6 +64,7 @@ __all__ = [
     "split_depthwise",
     "split_mean",
     "split_prelu",
+    "turn_steep",
     "two_class_gate",
     "widen_gate",
     "without_blends",
@@ -94,7 +98,9 @@ REWRITES: tuple[Rewrite, ...] = (
     widen_gate,
     by_rows,
     affine_as_depthwise,
+    even_channels,
     fill_lanes,
+    turn_steep,
     blend_prelu,
     split_prelu,
 )

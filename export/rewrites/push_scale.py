@@ -34,10 +34,10 @@ def _push(graph: fx.GraphModule, node: fx.Node) -> bool:
     if not isinstance(prelu, ops.PReLU) or not (added is None or _goes_without(graph, affine, reader, added)):
         return False
     slope, factor = _mirrored(prelu.slope, affine.scale)
-    if not _moderate(affine.scale, factor) or not all(_takes(graph, user) for user in act.users):
+    if not _moderate(affine.scale, factor) or not all(takes(graph, user) for user in act.users):
         return False
     for user in list(act.users):
-        _scale(graph, act, user, factor)
+        scale_reader(graph, act, user, factor)
     prelu.slope = slope
     if added is not None:
         _divide(graph, reader, added, affine.scale)
@@ -70,17 +70,18 @@ def _moderate(*factors: Tensor) -> bool:
     return all(bool(((f.abs() <= FURTHEST) & (f.abs() >= 1 / FURTHEST)).all()) for f in factors)
 
 
-def _takes(graph: fx.GraphModule, user: fx.Node) -> bool:
+def takes(graph: fx.GraphModule, user: fx.Node) -> bool:
     """Whether ``user`` can multiply what it reads for free."""
     op = op_of(graph, user)
     if isinstance(op, ops.AvgPool | ops.Upsample):
-        return all(_takes(graph, reader) for reader in user.users)
+        return all(takes(graph, reader) for reader in user.users)
     if isinstance(op, ops.Concat):
         return len(user.users) == 1 and isinstance(op_of(graph, next(iter(user.users))), ops.Affine)
     return isinstance(op, ops.Conv | ops.Affine)
 
 
-def _scale(graph: fx.GraphModule, value: fx.Node, user: fx.Node, factor: Tensor) -> None:
+def scale_reader(graph: fx.GraphModule, value: fx.Node, user: fx.Node, factor: Tensor) -> None:
+    """Make ``user`` return for x what it returned for factor · x."""
     op = op_of(graph, user)
     if isinstance(op, ops.Conv):
         scale_inputs(op, factor)
@@ -90,7 +91,7 @@ def _scale(graph: fx.GraphModule, value: fx.Node, user: fx.Node, factor: Tensor)
         _scale_parts(graph, value, user, factor)
     else:
         for reader in user.users:
-            _scale(graph, user, reader, factor)
+            scale_reader(graph, user, reader, factor)
 
 
 def _scale_parts(graph: fx.GraphModule, value: fx.Node, concat: fx.Node, factor: Tensor) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from lightseg.errors import Unsupported
 from lightseg.export.graph import ops
+from lightseg.export.graph.edit import op_of
 from lightseg.export.graph.quantised import FakeQuantise, QuantisedConv
 from lightseg.export.graph.shapes import Shape
 
@@ -30,7 +31,8 @@ def write_onnx(
 ) -> bytes:
     """The bytes of a float32 model. A string in a shape is a dimension that stays open.
 
-    ``softmax_in_steps`` writes maximum, difference, exponential, sum and quotient in place of Softmax.
+    ``softmax_in_steps`` writes maximum, difference, exponential, sum and quotient in place of Softmax, and no more of
+    them than its reader needs: the largest share is one over the sum.
     """
     import onnx
     from onnx import TensorProto, helper
@@ -76,6 +78,7 @@ class _Writer:
         self.initializers: list[Any] = []
         self.takes_images = self.gives_mask = self.softmax_in_steps = False
         self.values: dict[fx.Node, str] = {}
+        self._shares: set[fx.Node] = set()
         self._constants: dict[tuple[bytes, Shape, str], str] = {}
 
     def write(self, graph: fx.GraphModule) -> None:
@@ -89,7 +92,17 @@ class _Writer:
                 self.gives_mask |= node is last and isinstance(op, ops.ArgMax | ops.Positive)
                 self.values[node] = self.output_name if node is last else node.name
                 inputs = [self.values[a] for a in node.args]
-                WRITERS[type(op)](self, node.name, op, inputs, self.values[node])
+                self._write(graph, node, op, inputs)
+
+    def _write(self, graph: fx.GraphModule, node: fx.Node, op: nn.Module, inputs: Names) -> None:
+        """A softmax of which the largest share alone is read is left to its reader."""
+        if self.softmax_in_steps and isinstance(op, ops.Softmax) and _only_largest(graph, node):
+            self.values[node] = inputs[0]
+            self._shares.add(node)
+        elif self._shares.intersection(node.all_input_nodes):
+            _largest_share(self, node.name, op, inputs, self.values[node])
+        else:
+            WRITERS[type(op)](self, node.name, op, inputs, self.values[node])
 
     def node(self, kind: str, name: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         from onnx import helper
@@ -221,12 +234,28 @@ def _softmax(w: _Writer, name: str, op: ops.Softmax, x: Names, y: str) -> None:
     if not w.softmax_in_steps:
         w.node("Softmax", name, x, y, axis=1)
         return
+    powers, total = _powers(w, name, x)
+    w.node("Div", name, [powers, total], y)
+
+
+def _largest_share(w: _Writer, name: str, op: nn.Module, x: Names, y: str) -> None:
+    """The largest of the powers is e⁰."""
+    _, total = _powers(w, name, x)
+    w.node("Reciprocal", name, [total], y)
+
+
+def _only_largest(graph: fx.GraphModule, softmax: fx.Node) -> bool:
+    return all(isinstance(op_of(graph, reader), ops.MaxChannel) for reader in softmax.users)
+
+
+def _powers(w: _Writer, name: str, x: Names) -> tuple[str, str]:
+    """e to what every channel is below the largest, and their sum."""
     axis = w.constant("axes.1", [1], "int64")
     largest = w.node("ReduceMax", name + "_largest", [*x, axis], name + "_largest", keepdims=1)
     below = w.node("Sub", name + "_below", [*x, largest], name + "_below")
     powers = w.node("Exp", name + "_powers", [below], name + "_powers")
     total = w.node("ReduceSum", name + "_total", [powers, axis], name + "_total", keepdims=1)
-    w.node("Div", name, [powers, total], y)
+    return powers, total
 
 
 def _plain(kind: str, **attributes: Any) -> Callable[[_Writer, str, Any, Names, str], None]:

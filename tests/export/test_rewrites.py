@@ -16,7 +16,7 @@ from lightseg.export.graph import ops
 from lightseg.export.graph.capture import capture
 from lightseg.export.graph.compose import OUTPUTS, append_head
 from lightseg.export.graph.edit import op_nodes
-from lightseg.export.rewrites import ALWAYS, blend_prelu, drop_constant, late_concat, rewrite
+from lightseg.export.rewrites import ALWAYS, blend_prelu, drop_constant, even_channels, late_concat, rewrite, turn_steep
 from lightseg.export.targets import TARGETS
 from lightseg.zoo import MODELS, create_model
 from tests.export.graph_builder import Builder
@@ -79,9 +79,9 @@ def changes() -> Counter[str]:
     return found
 
 
-@pytest.mark.parametrize("rule", sorted(set(all_rewrites()) - {"equalise", "drop_constant"}))
+@pytest.mark.parametrize("rule", sorted(set(all_rewrites()) - {"equalise", "drop_constant", "turn_steep"}))
 def test_each_rewrite_finds_something_in_some_network(rule: str) -> None:
-    """One that never applies is dead code. (Two wait for values no random network has; they are tested apart.)"""
+    """One that never applies is dead code. (Three wait for values no random network has; they are tested apart.)"""
     assert changes()[rule]
 
 
@@ -238,3 +238,45 @@ def test_a_concatenation_read_twice_stays() -> None:
     strided = b.call(b.conv(16, 16, (3, 3), (2, 2), groups=16), whole)
     graph = b.finish(b.call(ops.Add(), b.call(ops.AvgPool(2), whole), strided))
     assert rewrite(graph, (late_concat,)) == {"late_concat": 0}
+
+
+def test_a_steep_prelu_between_convolutions_is_turned_round() -> None:
+    """Its neighbours take the sign and the slope, so that no slope above one is left."""
+    b = Builder((1, 3, 8, 8))
+    slope = torch.tensor([-3.5, 0.0, 0.25, 1.0, 1.5, 4.5], dtype=torch.float64)
+    value = b.call(ops.PReLU(slope), b.call(b.conv(3, 6, bias=True), b.image))
+    graph = b.finish(b.call(b.conv(6, 2, (3, 3)), b.call(ops.AvgPool(2), value)))
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    want = graph(x)
+    assert rewrite(graph, (*ALWAYS, turn_steep))["turn_steep"] == 1
+    kinds = Counter(type(op) for _, op in op_nodes(graph))
+    assert kinds == {ops.Conv: 2, ops.PReLU: 1, ops.AvgPool: 1}
+    assert all(op.slope.max() <= 1 for _, op in op_nodes(graph) if isinstance(op, ops.PReLU))
+    assert relative(graph(x), want) <= EXACT
+
+
+def test_a_steep_prelu_that_a_sum_reads_stays() -> None:
+    b = Builder((1, 3, 8, 8))
+    value = b.call(ops.PReLU(torch.full((4,), 2.0, dtype=torch.float64)), b.call(b.conv(3, 4), b.image))
+    graph = b.finish(b.call(ops.Add(), value, b.call(b.conv(3, 4), b.image)))
+    assert rewrite(graph, (turn_steep,)) == {"turn_steep": 0}
+
+
+def test_a_pooled_image_gets_a_fourth_channel() -> None:
+    """In the middle of one concatenation and at the end of another, through what is between."""
+    b = Builder((1, 3, 16, 16))
+    pooled = b.call(ops.AvgPool(2), b.image)
+    first = b.call(
+        ops.Concat(),
+        b.call(b.conv(3, 5, (2, 2), (2, 2), (0, 0)), b.image),
+        pooled,
+        pooled_again := b.call(b.conv(3, 8, (2, 2), (2, 2), (0, 0)), b.image),
+    )
+    spread = b.call(b.conv(16, 16, (3, 3), groups=16, bias=True), b.call(b.prelu(16), b.call(b.affine(16), first)))
+    smaller = b.call(ops.Concat(), b.call(ops.AvgPool(2), pooled_again), b.call(ops.AvgPool(2), pooled))
+    ends = [b.call(b.conv(16, 2, (3, 3), (2, 2)), spread), b.call(b.conv(11, 2), smaller)]
+    graph = b.finish(b.call(ops.Add(), *ends))
+    x = torch.randn(2, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    want = graph(x)
+    assert rewrite(graph, (even_channels,)) == {"even_channels": 1}
+    assert relative(graph(x), want) <= EXACT
