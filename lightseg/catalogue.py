@@ -164,6 +164,16 @@ C3NET_SPEC = ModelSpec(
                 "miou_test": Figure(64.78, "%", f"{C3_README}, Cityscapes test"),
             },
         ),
+        Weights(
+            tag="camvid",
+            file="c3net_camvid.safetensors",
+            sha256="845ea5d3b95622387a6c5788598face839a90cdafa6a8b23616e90c816ca1df4",
+            licence=CAMVID_LICENCE,
+            origin="lightseg, from clova, on CamVid; see pretrained/c3net_camvid.md",
+            preprocess=CITY_INPUT,
+            packaged=True,
+            figures={"miou": Figure(72.32, "%", CAMVID_CLIP, "one consecutive clip; the released weights 45.34")},
+        ),
     ),
 )
 
