@@ -106,6 +106,10 @@ REWRITES: tuple[Rewrite, ...] = (
 )
 
 
+ENDLESS = 10_000
+"""More rounds than any network takes: the largest here is done after some hundreds."""
+
+
 def without_blends(rules: Sequence[Rewrite]) -> tuple[Rewrite, ...]:
     """``rules`` for a graph whose convolutions will be quantised: a PReLU made of convolutions would be rounded too."""
     return tuple(split_prelu if rule is blend_prelu else rule for rule in rules)
@@ -118,8 +122,12 @@ def rewrite(graph: fx.GraphModule, rewrites: Sequence[Rewrite]) -> dict[str, int
     the form of an operation that others look for, as `blend_prelu` does, belongs at the end.
     """
     changes = {r.__name__: 0 for r in rewrites}
-    while any(_found(graph, r, changes) for r in rewrites):
+    for _ in range(ENDLESS):
+        if not any(_found(graph, r, changes) for r in rewrites):
+            break
         graph.graph.eliminate_dead_code()
+    else:
+        raise RuntimeError(f"two rewrites undo each other: {changes}")
     graph.delete_all_unused_submodules()
     graph.graph.lint()
     graph.recompile()

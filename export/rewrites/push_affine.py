@@ -81,16 +81,21 @@ def _before(graph: fx.GraphModule, node: fx.Node, position: int, scale: Tensor, 
     node.args = (*node.args[:position], moved, *node.args[position + 1 :])
 
 
-def absorbs(graph: fx.GraphModule, value: object, user: fx.Node) -> bool:
-    """Whether an affine put on ``value``, for ``user`` alone, ends up in a convolution or another affine."""
+CONVOLUTIONS = (ops.Conv, ops.Deconv)
+
+
+def absorbs(
+    graph: fx.GraphModule, value: object, user: fx.Node, by: tuple[type, ...] = (*CONVOLUTIONS, ops.Affine)
+) -> bool:
+    """Whether an affine put on ``value``, for ``user`` alone, ends up in an operation ``by`` whose type is listed."""
     if not isinstance(value, fx.Node) or not sole_user(value, user):
         return False
     op = op_of(graph, value)
     if isinstance(op, ops.Upsample | ops.AvgPool | ops.Permute):
-        return absorbs(graph, value.args[0], value)
+        return absorbs(graph, value.args[0], value, by)
     if isinstance(op, ops.Concat):
-        return all(absorbs(graph, source, value) for source in value.args)
-    return isinstance(op, ops.Conv | ops.Deconv | ops.Affine)
+        return all(absorbs(graph, source, value, by) for source in value.args)
+    return isinstance(op, by)
 
 
 def channels(graph: fx.GraphModule, value: object) -> int:

@@ -7,14 +7,15 @@ from torch import fx
 
 from lightseg.export.graph import ops
 from lightseg.export.graph.edit import insert, op_of
-from lightseg.export.rewrites.push_affine import absorbs
+from lightseg.export.rewrites.push_affine import CONVOLUTIONS, absorbs
 from lightseg.export.rewrites.push_scale import FURTHEST, scale_reader, takes
 
 
 def turn_steep(graph: fx.GraphModule) -> int:
     """PReLU of slope a above one, of x, becomes −a times the PReLU of slope 1/a, of −x.
 
-    The sign goes into the convolution in front and the factor into what reads it. A PReLU without steep slopes needs
+    The sign goes into the convolution in front and the factor into what reads it. An affine in front does not do: it
+    would hand the sign on to the PReLU (`push_scale`), which would be steep again. A PReLU without steep slopes needs
     one convolution less where it is made of convolutions: `blend_prelu`'s signs.
     """
     changed = 0
@@ -23,7 +24,7 @@ def turn_steep(graph: fx.GraphModule) -> int:
         if not isinstance(prelu, ops.PReLU) or not (prelu.slope > 1).any() or (prelu.slope > FURTHEST).any():
             continue
         source = node.args[0]
-        if absorbs(graph, source, node) and all(takes(graph, user) for user in node.users):
+        if absorbs(graph, source, node, CONVOLUTIONS) and all(takes(graph, user) for user in node.users):
             _turn(graph, node, prelu)
             changed += 1
     return changed

@@ -262,6 +262,24 @@ def test_a_steep_prelu_that_a_sum_reads_stays() -> None:
     assert rewrite(graph, (turn_steep,)) == {"turn_steep": 0}
 
 
+def test_a_steep_prelu_behind_a_lone_shift_stays() -> None:
+    """The shift would take the sign, and `push_scale` hand it back to the PReLU for ever."""
+    b = Builder((1, 3, 8, 8))
+    acts = [b.call(ops.PReLU(torch.full((4,), 0.5, dtype=torch.float64)), b.call(b.conv(3, 4), b.image)) for _ in "ab"]
+    ones = torch.ones(4, dtype=torch.float64)
+    shifted = b.call(ops.Affine(2 * ones, ones), b.call(ops.Add(), *acts))
+    graph = b.finish(b.call(b.conv(4, 2), b.call(ops.PReLU(3 * ones), shifted)))
+    assert rewrite(graph, (*ALWAYS, turn_steep))["turn_steep"] == 0
+
+
+def test_rewrites_that_undo_each_other_are_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightseg.export.rewrites.ENDLESS", 5)
+    b = Builder((1, 3, 8, 8))
+    graph = b.finish(b.call(b.conv(3, 4), b.image))
+    with pytest.raises(RuntimeError, match="undo each other"):
+        rewrite(graph, (lambda _: 1,))
+
+
 def test_a_pooled_image_gets_a_fourth_channel() -> None:
     """In the middle of one concatenation and at the end of another, through what is between."""
     b = Builder((1, 3, 16, 16))
