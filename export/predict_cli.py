@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightseg.cli import add_json, add_model, add_threads, command, emit_json, run
+from lightseg.cli import add_json, add_model, add_threads, command, emit_json, run, size
 
 if TYPE_CHECKING:
     from lightseg.predict import Prediction
@@ -18,6 +18,7 @@ EXAMPLES = """\
   lightseg-predict *.jpg --model extremec3net --out masks
   lightseg-predict photo.jpg --artifact sinet-lightseg-fp32.tflite
   lightseg-predict street.png --model c3net
+  lightseg-predict street.png --model c3netv2.camvid --input-size 384x512
 """
 
 
@@ -26,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("image", nargs="+", type=Path)
     add_model(p)
     p.add_argument("--artifact", type=Path, metavar="FILE", help="an exported file, in place of --model")
+    p.add_argument("--input-size", type=size, metavar="HxW", help="what photos are resized to; default: the model's")
     p.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="folder for the pictures, default here")
     add_threads(p)
     add_json(p)
@@ -37,14 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(args: argparse.Namespace) -> int:
-    from lightseg.errors import LightsegError
+    from lightseg.errors import BadInput, LightsegError
     from lightseg.images import read_photo
     from lightseg.predict import write_prediction
 
     if args.artifact and (args.model or args.weights):
-        from lightseg.errors import BadInput
-
         raise BadInput("give either --artifact FILE or --model NAME, not both")
+    if args.artifact and args.input_size:
+        raise BadInput("an exported file has its own size; leave --input-size out, or give --model NAME")
     _check_names(args.image)
     predict, labels = _from_artifact(args) if args.artifact else _from_model(args)
     results: list[dict[str, Any]] = []
@@ -84,7 +86,9 @@ def _from_model(args: argparse.Namespace) -> tuple[Callable[[Any], Prediction], 
 
     model = create_model(args.model or "sinet", args.weights)
     runner, labels = torch_runner(model, args.threads), model.spec.labels
-    return lambda photo: predict_photo(runner, photo, model.spec.input_size, model.weights.preprocess, labels), labels
+    to = args.input_size or model.spec.input_size
+    model.spec.check_size(*to)
+    return lambda photo: predict_photo(runner, photo, to, model.weights.preprocess, labels), labels
 
 
 def _from_artifact(args: argparse.Namespace) -> tuple[Callable[[Any], Prediction], Any]:

@@ -109,10 +109,22 @@ def test_a_bad_photo_does_not_stop_the_others(photo: Path, tmp_path: Path, capsy
     assert (tmp_path / "out" / "face_mask.png").is_file()
 
 
+def test_another_input_size_is_what_the_network_gets(photo: Path, tmp_path: Path) -> None:
+    """The packaged street weights were trained at a quarter of the published size, and need no download."""
+    size = ("--input-size", "128x256")
+    assert _run(photo, "--model", "sinet_cityscapes.camvid", *size, "--out", tmp_path) == 0
+    assert _run(photo, *RANDOM, "--input-size", "64x64", "--out", tmp_path / "small") == 0
+    assert _run(photo, *RANDOM, "--out", tmp_path / "published") == 0
+    small, published = (np.asarray(Image.open(tmp_path / d / "face_cutout.png")) for d in ("small", "published"))
+    assert (small != published).any()
+
+
 WRONG: dict[str, tuple[list[str], str]] = {
     "model": (["--model", "sinett"], "did you mean sinet"),
     "both": (["--model", "sinet", "--artifact", "x.onnx"], "not both"),
     "weights and artifact": (["--weights", "random", "--artifact", "x.onnx"], "not both"),
+    "size of an artifact": (["--input-size", "64x64", "--artifact", "x.onnx"], "has its own size"),
+    "size": (["--input-size", "230x230"], "try --input-size 224x224"),
     "no artifact": (["--artifact", "none.onnx"], "none.onnx"),
 }
 
