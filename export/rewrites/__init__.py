@@ -111,8 +111,12 @@ ENDLESS = 10_000
 
 
 def without_blends(rules: Sequence[Rewrite]) -> tuple[Rewrite, ...]:
-    """``rules`` for a graph whose convolutions will be quantised: a PReLU made of convolutions would be rounded too."""
-    return tuple(split_prelu if rule is blend_prelu else rule for rule in rules)
+    """``rules`` for a graph whose convolutions will be quantised.
+
+    A PReLU or a mean of pixels made of convolutions would be rounded too, the mean to the other side of every tie.
+    """
+    kept = (split_prelu if rule is blend_prelu else rule for rule in rules)
+    return tuple(rule for rule in kept if rule is not even_channels)
 
 
 def rewrite(graph: fx.GraphModule, rewrites: Sequence[Rewrite]) -> dict[str, int]:

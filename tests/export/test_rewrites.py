@@ -16,7 +16,16 @@ from lightseg.export.graph import ops
 from lightseg.export.graph.capture import capture
 from lightseg.export.graph.compose import OUTPUTS, append_head
 from lightseg.export.graph.edit import op_nodes
-from lightseg.export.rewrites import ALWAYS, blend_prelu, drop_constant, even_channels, late_concat, rewrite, turn_steep
+from lightseg.export.rewrites import (
+    ALWAYS,
+    blend_prelu,
+    drop_constant,
+    even_channels,
+    late_concat,
+    rewrite,
+    turn_steep,
+    without_blends,
+)
 from lightseg.export.targets import TARGETS
 from lightseg.zoo import MODELS, create_model
 from tests.export.graph_builder import Builder
@@ -278,6 +287,12 @@ def test_rewrites_that_undo_each_other_are_stopped(monkeypatch: pytest.MonkeyPat
     graph = b.finish(b.call(b.conv(3, 4), b.image))
     with pytest.raises(RuntimeError, match="undo each other"):
         rewrite(graph, (lambda _: 1,))
+
+
+def test_what_makes_convolutions_of_other_operations_stays_out_of_int8() -> None:
+    """ExtremeC3Net's pooled image, as a convolution, was off by one step in 9 % of its numbers: ties."""
+    names = [rule.__name__ for rule in without_blends(list(all_rewrites().values()))]
+    assert "even_channels" not in names and "blend_prelu" not in names and "split_prelu" in names
 
 
 def test_a_pooled_image_gets_a_fourth_channel() -> None:
