@@ -115,7 +115,3 @@ GRID_DEFECTS: dict[str, Callable[[Any], Sites]] = {
     "weights of four bits": at_sites(QuantisedConv, _four_bits),
     "weights of unsigned bytes": at_sites(QuantisedConv, _unsigned),
 }
-
-OTHER_NUMBERS = ("zero point off by one",)
-"""Defects that move no answer where the writer makes them on both sides, and every answer where only one side has
-them: each number stored is another one than it should be."""

@@ -13,7 +13,7 @@ from torch import Tensor, fx
 from lightseg.errors import BadInput, ParityError
 from lightseg.export.artifact import Artifact
 from lightseg.export.defects import GRAPH_DEFECTS, PREPROCESS_DEFECTS, RUNNER_DEFECTS, Sites, other_eps
-from lightseg.export.int8_defects import GRID_DEFECTS, OTHER_NUMBERS
+from lightseg.export.int8_defects import GRID_DEFECTS
 from lightseg.export.parity import measure
 from lightseg.export.pipeline import Request, describe, make_plan
 from lightseg.export.probes import NATURAL
@@ -136,7 +136,7 @@ class Int8Bench:
     def _in_numbers(self, name: str, sites: Sites) -> Trial:
         """Seeded into the int8 graph itself."""
         for damaged in sites:
-            if name in OTHER_NUMBERS or moved(damaged, self.plain.reference) > EFFECTIVE["int8"]:
+            if moved(damaged, self.plain.reference) > EFFECTIVE["int8"]:
                 return self._judged(name, "numbers", self.plain, lambda: damaged)  # noqa: B023
         return Trial(name, "numbers", None, "no place for it here, or none where it changes anything")
 

@@ -16,7 +16,7 @@ from tests.export.subjects import require
 FIELD = {
     "padding off by one", "stale weights", "negative slopes dropped", "branch dropped", "classes swapped",
     "channel order swapped", "mean missing", "division by 255 missing", "activation scale stale",
-    "zero point off by one", "zero point of the other sign", "weight scales swapped", "bias dropped",
+    "zero point of the other sign", "weight scales swapped", "bias dropped",
     "output channels one place on", "input NCHW read as NHWC",
 }  # fmt: skip
 """What goes wrong in the field; SINet has a place for each of them in every target."""
