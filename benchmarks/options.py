@@ -48,26 +48,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--out", type=Path, metavar="DIR", help="where --to keeps its artifacts (default: nowhere)")
     p.add_argument("--input-size", type=cli.size, metavar="HxW", help="with --model (default: the published size)")
-    p.add_argument(
-        "--device",
-        type=device,
-        default="cpu",
-        metavar="WHERE",
-        help="cpu (default); cuda: PyTorch, ONNX Runtime and TensorRT on an NVIDIA GPU; "
-        "arm64 emulates an ARM core: agreement, instructions; "
-        "browser runs .onnx and .tflite files in Chromium; ssh:USER@HOST[:PORT] and adb:SERIAL measure files there",
-    )
-    p.add_argument(
-        "--setup",
-        action="store_true",
-        help="with --device arm64 or browser: download what it needs into the user's cache, once",
-    )
-    p.add_argument(
-        "--chromium",
-        type=Path,
-        metavar="FILE",
-        help="with --device browser: which one (default: $LIGHTSEG_CHROMIUM or PATH)",
-    )
+    add_device(p)
     p.set_defaults(threads=1, thread_counts=[1])
     p.add_argument(
         "--threads", action=ThreadCounts, metavar="N[,…]", help="default 1; with 1,2 every row once with each"
@@ -93,6 +74,30 @@ def parser() -> argparse.ArgumentParser:
     add_reporting(p)
     cli.add_json(p)
     return p
+
+
+def add_device(p: argparse.ArgumentParser) -> None:
+    """Where to measure, and what that place needs."""
+    p.add_argument(
+        "--device",
+        type=device,
+        default="cpu",
+        metavar="WHERE",
+        help="cpu (default); cuda: PyTorch, ONNX Runtime and TensorRT on an NVIDIA GPU; "
+        "arm64 emulates an ARM core: agreement, instructions; "
+        "browser runs .onnx and .tflite files in Chromium; ssh:USER@HOST[:PORT] and adb:SERIAL measure files there",
+    )
+    p.add_argument(
+        "--setup",
+        action="store_true",
+        help="with --device arm64 or browser: download what it needs into the user's cache, once",
+    )
+    p.add_argument(
+        "--chromium",
+        type=Path,
+        metavar="FILE",
+        help="with --device browser: which one (default: $LIGHTSEG_CHROMIUM or PATH)",
+    )
 
 
 def add_ways(p: argparse.ArgumentParser) -> None:
