@@ -21,7 +21,7 @@ from lightseg.export.quantization.plan import Quantised, Wish, check_wish, photo
 from lightseg.export.quantization.simulation import SimulatedReference
 from lightseg.export.quantization.steps import Steps
 from lightseg.export.reference import Reference
-from lightseg.export.rewrites import rewrite, without_blends
+from lightseg.export.rewrites import for_int8, rewrite
 from lightseg.export.targets import Plan, Target, find_target
 from lightseg.files import atomic_path, copy_to, sha256_of
 from lightseg.zoo import SegmentationModel
@@ -157,7 +157,7 @@ def make_plan(reference: Reference, target: Target, request: Request) -> tuple[P
     input_shape = (1, 3, height, width)
     end = next(n for n in headed.graph.nodes if n.op == "output")
     output_shape = shapes(headed, input_shape)[end.args[0]]
-    rules = target.rewrites() if request.int8 is None else without_blends(target.rewrites())
+    rules = target.rewrites() if request.int8 is None else for_int8(target.rewrites())
     changes = rewrite(graph, rules)
     if request.preprocess == "baked":
         bake_preprocess(graph, model.weights.preprocess)

@@ -20,7 +20,7 @@ from lightseg.export.rewrites.dense_groups import dense_groups
 from lightseg.export.rewrites.drop_channels import drop_channels
 from lightseg.export.rewrites.drop_constant import drop_constant
 from lightseg.export.rewrites.even_channels import even_channels
-from lightseg.export.rewrites.fill_lanes import fill_lanes
+from lightseg.export.rewrites.fill_lanes import fill_lanes, fill_packing
 from lightseg.export.rewrites.fold_affine import fold_affine
 from lightseg.export.rewrites.late_concat import late_concat
 from lightseg.export.rewrites.merge_cross import merge_cross
@@ -51,7 +51,9 @@ __all__ = [
     "drop_constant",
     "even_channels",
     "fill_lanes",
+    "fill_packing",
     "fold_affine",
+    "for_int8",
     "late_concat",
     "merge_cross",
     "merge_pointwise",
@@ -67,7 +69,6 @@ __all__ = [
     "turn_steep",
     "two_class_gate",
     "widen_gate",
-    "without_blends",
 ]
 
 Rewrite = Callable[[fx.GraphModule], int]
@@ -100,6 +101,7 @@ REWRITES: tuple[Rewrite, ...] = (
     affine_as_depthwise,
     even_channels,
     fill_lanes,
+    fill_packing,
     turn_steep,
     blend_prelu,
     split_prelu,
@@ -110,10 +112,11 @@ ENDLESS = 10_000
 """More rounds than any network takes: the largest here is done after some hundreds."""
 
 
-def without_blends(rules: Sequence[Rewrite]) -> tuple[Rewrite, ...]:
-    """``rules`` for a graph whose convolutions will be quantised.
+def for_int8(rules: Sequence[Rewrite]) -> tuple[Rewrite, ...]:
+    """``rules`` without those that make convolutions of other operations: what is a convolution will be quantised.
 
-    A PReLU or a mean of pixels made of convolutions would be rounded too, the mean to the other side of every tie.
+    So would a PReLU (`blend_prelu`; `split_prelu` takes its place) and a mean of pixels (`even_channels`), and the mean
+    would fall to the other side of every tie.
     """
     kept = (split_prelu if rule is blend_prelu else rule for rule in rules)
     return tuple(rule for rule in kept if rule is not even_channels)

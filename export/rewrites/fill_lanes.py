@@ -12,6 +12,8 @@ from lightseg.export.graph.edit import op_of
 
 LANES = 16
 """A block of ONNX Runtime's own layout where vectors are widest; elsewhere it is 8."""
+PACKED = 8
+"""Channels ncnn packs together where its vectors are widest."""
 CHANNELWISE = (ops.PReLU, ops.Affine, ops.Add, ops.AvgPool, ops.Upsample)
 
 
@@ -24,11 +26,16 @@ def fill_lanes(graph: fx.GraphModule) -> int:
     return fill(graph, LANES)
 
 
+def fill_packing(graph: fx.GraphModule) -> int:
+    """The same up to a multiple of `PACKED`, for ncnn, where a depthwise convolution over 18 channels is 18 of them."""
+    return fill(graph, PACKED)
+
+
 def fill(graph: fx.GraphModule, lanes: int) -> int:
     """Zero channels up to a multiple of ``lanes``; the number of places changed.
 
     Exact: a channel of zeros stays zero through depthwise convolutions, PReLU and sums, and the next dense convolution
-    gives it weights of zero. Without it a depthwise convolution over 18 channels is 18 convolutions for ncnn.
+    gives it weights of zero.
     """
     changed = 0
     for values in _regions(graph):

@@ -19,16 +19,12 @@ from lightseg.export.targets.folder import member, read_record, stamp
 from lightseg.export.targets.target import Plan, Target
 
 if TYPE_CHECKING:
-    from torch import fx
-
     from lightseg.export.rewrites import Rewrite
     from lightseg.export.writers.ncnn_weights import Line
 
 PARAM, BIN = "model.param", "model.bin"
 AS_IT_IS = 1
 """Asks an extractor for a blob in the type it is kept in; otherwise it comes as float32."""
-LANES = 8
-"""Channels ncnn packs together where its vectors are widest."""
 PRODUCTS = Products(dense=2.0**-20, depthwise=2.0**-11)
 """Sums are exact in int32, then multiplied in float32. Depthwise kernels for packed channels divide by the scales with
 x86's approximate reciprocal, which is off by up to 1.5 · 2⁻¹²."""
@@ -131,22 +127,15 @@ def load(path: Path, threads: int) -> Runner:
     return NcnnRunner(path, threads)
 
 
-def fill_packing(graph: fx.GraphModule) -> int:
-    """`fill` for the channels ncnn packs together."""
-    from lightseg.export.rewrites.fill_lanes import fill
-
-    return fill(graph, LANES)
-
-
 def rewrites() -> tuple[Rewrite, ...]:
     """PReLU stays: ncnn has a kernel for it that works in place, and max and min cost more.
 
     Measured on x86, one thread, process-CPU time of max and min against PReLU: SINet 1.34, ExtremeC3Net 1.11, street
     SINet 1.25; of `merge_cross`, street SINet 0.82. The rewrites of `ALWAYS` gain little here (0.94, 0.99 and 0.92 of
     the merely folded graph), as convolutions in groups and channel shuffles have kernels of their own. What gains most
-    is the layout: `fill` takes ExtremeC3Net to 0.34. `equalise` keeps C3Net's weights inside float16.
+    is the layout: `fill_packing` takes ExtremeC3Net to 0.34. `equalise` keeps C3Net's weights inside float16.
     """
-    from lightseg.export.rewrites import ALWAYS, merge_cross
+    from lightseg.export.rewrites import ALWAYS, fill_packing, merge_cross
     from lightseg.export.rewrites.equalise import equalise
 
     return (*ALWAYS, merge_cross, equalise, fill_packing)
