@@ -94,9 +94,9 @@ class Artifact:
     changes: dict[str, int] = field(default_factory=dict)
     """How often each exact rewrite was applied."""
     writer: str = "direct"
-    """``general``: the format's general converter wrote the file, as the network has what our writers do not know."""
+    """``general``: the format's general converter wrote it, asked to or as our writers do not know the network."""
     outside: str = ""
-    """What that is; empty for ``direct``."""
+    """What of it they do not know; empty for nothing."""
     differs: dict[str, float] = field(default_factory=dict)
     """Of an output that is not exact by design, ``mask_coarse``: by probe, the share of pixels with another class."""
     quantization: dict[str, Any] | None = None

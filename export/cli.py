@@ -21,6 +21,7 @@ EXAMPLES = """\
   lightseg-export --model sinet --to tflite,onnx --explain                       what each rewrite changes; no file
   lightseg-export --model sinet --to tensorrt_rtx --capability portable,8.9      engines, compiled without a GPU
   lightseg-export --model sinet --to onnx --precision int8 --calibration photos  eight bits, judged on held-out photos
+  lightseg-export --model sinet --to onnx,ncnn --plain                           by the general converters, to compare
   lightseg-export --matrix --out docs                                            what is proven, as a table; resumes
   lightseg-export --list                                                         what this machine can do
 """
@@ -43,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--preprocess", default="none", help="none (default) or baked: the file takes uint8 RGB images")
     p.add_argument("--dynamic", action="store_true", help="leave batch and image size open (onnx, openvino)")
     p.add_argument("--capability", metavar="X.Y[,…]", help="GPUs to compile engines for, as 8.9; default portable")
+    p.add_argument("--plain", action="store_true", help="by the format's general converter instead, to compare with")
     p.add_argument("--out", default=".", metavar="DIR", help="folder for the files, default here")
     p.add_argument("--explain", action="store_true", help="write nothing; show what each rewrite changes for a target")
     p.add_argument("--matrix", action="store_true", help="try every model, target, precision; a table in --out")
@@ -65,6 +67,8 @@ def _main(args: argparse.Namespace) -> int:
 
     if not args.model or not args.to:
         raise BadInput("say what to export: --model NAME --to TARGET, for instance --model sinet --to tflite")
+    if args.explain and args.plain:
+        raise BadInput("--plain applies no rewrites that --explain could show; leave one of the two")
     if args.explain:
         return _explain(args)
     records, seconds, failures = [], [], []
@@ -96,7 +100,7 @@ def _jobs(args: argparse.Namespace) -> Iterator[Callable[[], Any]]:
 
     request = Request(
         args.precision, args.input_size, args.output, args.preprocess, args.dynamic,
-        _capabilities(args.capability), _wish(args),
+        _capabilities(args.capability), _wish(args), args.plain,
     )  # fmt: skip
     models = [create_model(name, args.weights) for name in model_names(args.model, "")]
     targets = named_targets(args.to, args.precision, args.dynamic)

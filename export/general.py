@@ -1,4 +1,4 @@
-"""What becomes of a network with an operation our writers do not know: the format's general converter writes it."""
+"""Networks written by the format's general converter: those our writers do not know, and any with ``--plain``."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ GENERAL: dict[str, General] = {
     "openvino": General(
         "torch.onnx's dynamo exporter", "onnx,openvino", ("onnx", "onnxscript", "openvino"), convert_with.to_openvino
     ),
+    "ncnn": General("pnnx", "pnnx", ("pnnx",), convert_with.to_ncnn, bakes=False),
 }
 """By target. One that is not here has none that can live in this environment."""
 
@@ -50,42 +51,49 @@ log = logging.getLogger(__name__)
 
 
 def writer_for(target: Target, reference: Reference, request: Request) -> tuple[Target, Reference, dict[str, Any]]:
-    """``target`` and ``reference`` as they are; for a network outside our set with the general converter in place.
+    """``target`` and ``reference`` as they are; with the general converter in place for a network outside our set.
 
-    Then one line is logged as a warning (which Python prints on standard error unless told otherwise), and the last
-    value holds what the artifact's record says of it.
+    Then one line is logged as a warning (which Python prints on standard error unless told otherwise). It is in place
+    for any network whose request is ``plain``. The last value holds what the artifact's record says of it.
 
     Errors: `Unsupported` where there is no such converter, it is not installed, or cannot do what is asked.
     """
-    try:
-        reference.graph  # noqa: B018 - captured here, kept there
-    except Unsupported as reason:
-        outside = str(reason)
-    else:
+    outside = _outside(reference)
+    if not (outside or request.plain):
         return target, reference, {}
     general = _able(target, request, outside)
-    log.warning(
-        "%s to %s: %s; %s writes it, without our rewrites", reference.model.name, target.name, outside, general.name
-    )
+    if outside:
+        log.warning(
+            "%s to %s: %s; %s writes it, without our rewrites", reference.model.name, target.name, outside, general.name
+        )
     other = copy.copy(reference)
     other.graph = as_one(reference.model, reference.size)
     swapped = replace(target, convert=general.convert, convert_needs=general.needs, rewrites=lambda: ())
     return swapped, other, {"writer": "general", "outside": outside}
 
 
+def _outside(reference: Reference) -> str:
+    """What our writers do not know in the network; empty for none."""
+    try:
+        reference.graph  # noqa: B018 - captured here, kept there
+    except Unsupported as reason:
+        return str(reason)
+    return ""
+
+
 def _able(target: Target, request: Request, outside: str) -> General:
+    why = f"{outside}, and" if outside else "--plain:"
     general = GENERAL.get(target.name)
     if general is None:
-        able = ", ".join(GENERAL)
-        raise Unsupported(f"{outside}, and {target.name} has no general converter here; use --to {able}")
+        raise Unsupported(f"{why} {target.name} has no general converter here; use --to {', '.join(GENERAL)}")
     absent = [module for module in general.needs if find_spec(module) is None]
     if absent:
         raise Unsupported(
-            f"{outside}; for such networks {target.name} needs {absent[0]}: pip install 'lightseg[{general.extra}]'"
+            f"{why} {general.name}, which would write it, needs {absent[0]}: pip install 'lightseg[{general.extra}]'"
         )
     wanted = [word for word, asked in _beyond(general, request).items() if asked]
     if wanted:
-        raise Unsupported(f"{outside}, and {general.name} writes it without {wanted[0]} only")
+        raise Unsupported(f"{why} {general.name} writes it without {wanted[0]} only")
     return general
 
 

@@ -42,6 +42,8 @@ class Request:
     """Compute capabilities to compile engines for; None leaves it to the target."""
     int8: Wish | None = None
     """The photographs int8 is found with."""
+    plain: bool = False
+    """Through the format's general converter, without our rewrites, to compare with."""
 
     def check(self, model: SegmentationModel, target: Target) -> None:
         """Errors: those of `check_words`, and `MissingExtra`."""
@@ -77,6 +79,7 @@ class Request:
             self.preprocess if self.preprocess != "none" else "",
             "dynamic" if self.dynamic else "",
             "_".join(self.capabilities or ()),
+            "plain" if self.plain else "",
         ]
         return "-".join([model.name, self.precision, *filter(None, variants)])
 

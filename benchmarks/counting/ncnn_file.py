@@ -31,7 +31,7 @@ Shape = tuple[int, int, int]
 
 SAME = {
     "Split", "Noop", "PReLU", "ReLU", "Clip", "Sigmoid", "AbsVal", "Scale", "Softmax", "Threshold", "UnaryOp",
-    "ShuffleChannel", "Quantize",
+    "ShuffleChannel", "Quantize", "BatchNorm",
 }  # fmt: skip
 """Layers whose output has the shape of their input."""
 ROLES: dict[str, tuple[Role, ...]] = {
@@ -41,9 +41,10 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "PReLU": ("slope",),
     "Scale": ("affine", "affine"),
     "Quantize": ("constant",),
+    "BatchNorm": ("affine", "buffer", "buffer", "affine"),
 }
 """Behind weights and bias an int8 convolution has its scales."""
-CROPPED, FLOAT = -23310, 4
+CROPPED, REDUCED, FLOAT = -23310, -23303, 4
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,9 @@ def output_shape(layer: Layer, given: list[Shape]) -> Shape:
         channels, height, width = (max(extents) for extents in zip(*given))
         return channels, height, width
     if kind == "Reduction":
-        return 1, *given[0][1:]
+        gone = [int(axis) for axis in line.parameters[REDUCED].split(",")[1:]]
+        channels, height, width = (1 if axis in gone else extent for axis, extent in enumerate(given[0]))
+        return channels, height, width
     if kind == "Crop":
         return int(line.parameters[CROPPED].split(",")[1]), *given[0][1:]
     if kind == "PixelShuffle":

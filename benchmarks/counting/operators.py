@@ -15,7 +15,7 @@ NAMES: dict[Kind, str] = {
     "transposed conv": "convtranspose transposeconv convolutiontransposebias convolutionbackpropdata deconvolution "
     "groupconvolutionbackpropdata",
     "linear": "gemm fusedgemm matmul fullyconnected innerproduct",
-    "norm": "batchnormalization",
+    "norm": "batchnormalization batchnorm batchnorminference",
     "activation": "prelu relu relu6 sigmoid logistic softmax leakyrelu hardsigmoid hardswish clip clamp",
     "elementwise": "add sub subtract mul multiply div divide min minimum max maximum neg negative abs absval where "
     "select selectv2 greater threshold binaryop unaryop scale subgraph eltwise",

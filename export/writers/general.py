@@ -6,6 +6,8 @@ import contextlib
 import copy
 import io
 import logging
+import subprocess
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,6 +87,36 @@ def to_coreml(plan: Plan, path: Path) -> None:
         )
         model.save(str(path))
     settle(path)
+
+
+def to_ncnn(plan: Plan, path: Path) -> None:
+    """Through pnnx, which reads TorchScript and optimises by itself; only the blobs' names and the spacing are ours."""
+    with _said_shortly("pnnx"), tempfile.TemporaryDirectory() as folder:
+        import pnnx
+
+        graph, example = _single(plan)
+        traced = Path(folder) / "network.pt"
+        torch.jit.save(torch.jit.trace(graph, example, check_trace=False), traced)  # type: ignore[no-untyped-call]
+        shape = ",".join(map(str, plan.input_shape))
+        done = subprocess.run(
+            [pnnx.EXEC_PATH, traced.name, f"inputshape=[{shape}]", "fp16=0"],
+            cwd=folder, capture_output=True, text=True, errors="replace",
+        )  # fmt: skip
+        text, weights = (traced.with_suffix(f".ncnn.{end}") for end in ("param", "bin"))
+        if done.returncode != 0 or not weights.is_file():
+            raise RuntimeError(done.stderr.strip() or f"exit status {done.returncode}")
+        (path / "model.param").write_text(_as_ours(text.read_text(encoding="utf-8"), plan), encoding="utf-8")
+        (path / "model.bin").write_bytes(weights.read_bytes())
+
+
+def _as_ours(text: str, plan: Plan) -> str:
+    """One space between words, and the input and output under the names, and the input with the size, of our files."""
+    _, channels, height, width = plan.input_shape
+    names = {"in0": "image", "out0": plan.output}
+    rows = [" ".join(names.get(word, word) for word in row.split()) for row in text.splitlines()]
+    return "".join(
+        f"{row} 0={width} 1={height} 2={channels}\n" if row.startswith("Input ") else f"{row}\n" for row in rows
+    )
 
 
 def _exact_passes(ct: Any) -> Any:

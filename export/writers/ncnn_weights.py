@@ -96,6 +96,8 @@ def _arrays(line: Line) -> list[tuple[int, bool]]:
         return [(line.number(0), False)]
     if line.kind == "PReLU":
         return [(line.number(0), False)]
+    if line.kind == "BatchNorm":
+        return [(line.number(0), False)] * 4
     if line.kind == "Scale":
         return [(line.number(0), False)] * (1 + line.number(1))
     return []

@@ -1,4 +1,4 @@
-"""A network with an operation outside the set goes through the format's general converter, and says so."""
+"""What the formats' general converters write: networks with an operation outside the set, and others when asked."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lightseg.errors import Unsupported
 from lightseg.export import export, verify
 from lightseg.export.artifact import read_artifact
+from lightseg.export.cli import main
 from lightseg.export.general import GENERAL
 from lightseg.export.pipeline import Request
 from lightseg.export.reference import Reference
@@ -64,10 +65,8 @@ def test_a_general_converter_writes_it_and_the_record_says_so(
     target: str, options: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     require(target)
+    _installed(target)
     general = GENERAL[target]
-    absent = [module for module in general.needs if find_spec(module) is None]
-    if absent:
-        pytest.skip(f"{general.name} is not installed: lightseg[{general.extra}]")
     if options.get("preprocess") == "baked" and not general.bakes:
         pytest.skip(f"{general.name} is given no images")
     artifact = _export(target, tmp_path, **options)
@@ -81,14 +80,48 @@ def test_a_general_converter_writes_it_and_the_record_says_so(
     assert verify(artifact.path).goldens
 
 
-def test_our_own_networks_never_go_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def _installed(target: str) -> None:
+    general = GENERAL[target]
+    absent = [module for module in general.needs if find_spec(module) is None]
+    if absent:
+        pytest.skip(f"{general.name} is not installed: lightseg[{general.extra}]")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "target", [pytest.param(name, marks=[] if name == "ncnn" else pytest.mark.slow) for name in GENERAL]
+)
+def test_any_network_goes_there_when_asked_for_plain(
+    target: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Under another name than our own writers' file, proven like it, and without a warning: it was asked for."""
+    require(target)
+    _installed(target)
+    request = Request(input_size=small_size("sinet"), plain=True)
+    artifact = export(lively("sinet"), target, tmp_path, request, reference("sinet"))
+    assert not _said(caplog) and artifact.path.name.endswith(f"-plain{TARGETS[target].suffix}")
+    kept = read_artifact(artifact.path)
+    assert (kept.writer, kept.outside, kept.changes) == ("general", "", {})
+    assert verify(artifact.path).goldens
+
+
+@pytest.mark.parametrize("option", [["--explain"], ["--precision", "int8", "--calibration", "photos"]])
+def test_plain_has_no_rewrites_to_explain_and_one_precision(
+    option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--model", "sinet", "--weights", "random", "--to", "onnx", "--plain", *option]
+    assert main(command) == 1
+    assert "--plain" in capsys.readouterr().err
+
+
+def test_our_own_networks_never_go_there_unasked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     require("tflite")
     artifact = export(lively("sinet"), "tflite", tmp_path, Request(input_size=small_size("sinet")), reference("sinet"))
     assert (artifact.writer, artifact.outside) == ("direct", "") and not _said(caplog)
 
 
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
-    "no converter": ("ncnn", {}, "ncnn has no general converter here; use --to onnx"),
+    "no converter": ("executorch", {}, "executorch has no general converter here; use --to onnx"),
     "precision": ("tflite", {"precision": "fp16"}, "without --precision fp16 only"),
     "dynamic": ("onnx", {"dynamic": True}, "without --dynamic only"),
     "images": ("coreml", {"preprocess": "baked"}, "without --preprocess baked only"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from lightseg.benchmarks.counting.ncnn_file import count_ncnn
 from lightseg.benchmarks.profile import count_file
 from lightseg.benchmarks.rewritten import count_graph, count_rewritten
 from lightseg.export import export
+from lightseg.export.general import GENERAL, as_one
 from lightseg.export.graph.capture import capture
 from lightseg.export.graph.quantised import FakeQuantise
 from lightseg.export.quantization.quantise import quantise
@@ -43,8 +45,10 @@ def counted(name: str) -> Cost:
     return count_model(MODELS[name].build(), MODELS[name].input_size)
 
 
-def written(name: str, target: str, graph: fx.GraphModule, folder: Path) -> Cost:
-    """The cost of the file that ``target`` makes of ``graph``."""
+def written(
+    name: str, target: str, graph: fx.GraphModule, folder: Path, convert: Callable[[Plan, Path], None] | None = None
+) -> Cost:
+    """The cost of the file that ``target``, or another of its converters, makes of ``graph``."""
     if reason := TARGETS[target].why_not_convert():
         pytest.skip(reason)
     spec, (height, width) = MODELS[name], MODELS[name].input_size
@@ -52,7 +56,7 @@ def written(name: str, target: str, graph: fx.GraphModule, folder: Path) -> Cost
     path = folder / f"m{TARGETS[target].suffix}"
     if TARGETS[target].folder:
         path.mkdir()
-    TARGETS[target].convert(
+    (convert or TARGETS[target].convert)(
         Plan(graph, "fp32", (1, 3, height, width), answer, "logits", False, False, spec.multiple), path
     )
     return count_file(path)
@@ -96,6 +100,16 @@ def test_an_ncnn_folder_costs_what_the_rewritten_graph_costs(name: str, tmp_path
     assert differences(count_graph(graph, torch.empty(1, 3, *spec.input_size)), file) == ()
     assert "other" not in file.ops
     assert file.layers[-1].shape == (spec.channels, *(extent // spec.output_stride for extent in spec.input_size))
+
+
+def test_an_ncnn_folder_of_the_general_converter_costs_what_the_model_costs(tmp_path: Path) -> None:
+    """It keeps batch norms and averages whole planes, which our own writer's files never do."""
+    pytest.importorskip("pnnx", reason="pnnx is not installed: lightseg[pnnx]")
+    graph = as_one(create_model("sinet", "random"), MODELS["sinet"].input_size)
+    file, model = written("sinet", "ncnn", graph, tmp_path, GENERAL["ncnn"].convert), counted("sinet")
+    assert file.macs == MODELS["sinet"].macs and file.elements["weight"] == model.elements["weight"]
+    assert {role: file.elements[role] for role in TRAINED} == {role: model.folded[role] for role in TRAINED}
+    assert "other" not in file.ops and file.ops["norm"]
 
 
 def test_an_int8_ncnn_folder_has_weights_and_maps_of_one_byte(tmp_path: Path) -> None:
