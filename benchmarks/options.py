@@ -14,6 +14,7 @@ EXAMPLES = """\
   lightseg-bench --model sinet --threads 2 --json r.json raw samples and environment in a file
   lightseg-bench --model all --to all --threads 1,2 --limit 20 --json r.json --resume   long: stop and go on at will
   lightseg-bench a.tflite --against b.tflite             which is faster, beyond this machine's noise
+  lightseg-bench --model sinet --to onnx --against plain what our rewrites bring: beside the general converter's file
   lightseg-bench --model sinet --profile                 params, MACs and bytes per layer; nothing is timed
   lightseg-bench --profile out/sinet-lightseg-fp32.onnx  the same, counted again from the file
   lightseg-bench a.onnx a.tflite --counters              exact counts, instructions too; nothing is timed
@@ -67,7 +68,11 @@ def parser() -> argparse.ArgumentParser:
         help="other people's networks in the same run: selfie, selfie_landscape (MediaPipe's), any .tflite file; "
         "segformer_b0, mobilevit_xxs by architecture only, with random weights",
     )
-    p.add_argument("--against", metavar="WHAT", help="compare with an artifact, a peer's file or a model, taking turns")
+    p.add_argument(
+        "--against",
+        metavar="WHAT",
+        help="take turns with an artifact, a peer or a model; or with plain, the general converter's file of the same",
+    )
     p.add_argument("--profile", action="store_true", help="count params, MACs and bytes per layer; time nothing")
     add_counting(p)
     add_remote(p)

@@ -131,8 +131,7 @@ class Progress:
 
 
 def against(
-    subjects: Iterable[Subject],
-    other: Subject,
+    pairs: Iterable[tuple[Subject, Subject]],
     protocol: Protocol,
     cores: Sequence[int],
     images: str | None = None,
@@ -140,9 +139,9 @@ def against(
     announce: Callable[[str], None] = lambda line: None,
     one: Callable[..., Comparison] = compare,
 ) -> Report:
-    """Every subject against ``other``, taking turns; failures and saving as in `bench`."""
+    """The first of every pair against the second, taking turns; failures and saving as in `bench`."""
     report = Report(cores, environment(cores))
-    for subject in subjects:
+    for subject, other in pairs:
         announce(f"comparing {subject.name} with {other.name}")
         try:
             report.comparisons.append(one(subject, other, protocol, cores, images))

@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightseg.benchmarks.peers import peer_subject
+from lightseg.benchmarks.peers import PEERS, peer_files, peer_subject
 from lightseg.benchmarks.subject import INTERPRETER, Subject
 from lightseg.benchmarks.ways import EAGER
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from lightseg.export.targets import Target
 
 Size = tuple[int, int]
+PLAIN = "plain"
+"""What ``--against`` calls the file that the format's general converter makes of the same network."""
 ARCHITECTURE_ONLY = "random weights: architecture only"
 
 
@@ -64,7 +66,7 @@ def artifact_subjects(paths: Sequence[Path], weights: str | None = None) -> list
 
     def file(artifact: Artifact) -> Subject:
         return Subject(
-            label=f"{artifact.model}-{artifact.tag}",
+            label=f"{artifact.model}-{artifact.tag}" + f"-{PLAIN}" * (artifact.writer == "general"),
             runtime=artifact.target,
             shape=artifact.input_shape,
             preprocess=None if artifact.baked else artifact.preprocess.to_dict(),
@@ -82,15 +84,33 @@ def artifact_subjects(paths: Sequence[Path], weights: str | None = None) -> list
     return [make(a) for a in artifacts for make in (eager, file)]
 
 
-def other_side(text: str) -> Subject:
-    """What ``--against`` names: an artifact, a foreign TFLite file, or a model in PyTorch eager.
+def other_side(text: str, announce: Callable[[str], None] = lambda line: None) -> Subject:
+    """What ``--against`` names: an artifact, a peer by its name or a foreign TFLite file, or a model in PyTorch eager.
 
-    Errors: those of `artifact_subjects`, `peer_subject` and `eager_subject`.
+    Errors: those of `artifact_subjects`, `peer_files`, `peer_subject` and `eager_subject`.
     """
-    path = Path(text)
+    path = peer_files([text], announce)[0] if text in PEERS else Path(text)
     if not path.suffix or not (path.exists() or path.suffix in (".onnx", ".tflite")):
         return eager_subject(text, None, None)
     return peer_subject(path) if is_foreign(path) else artifact_subjects([path])[1]
+
+
+def plain_twin(subject: Subject, weights: str | None, folder: Path, announce: Callable[[str], None]) -> Subject:
+    """The same network in the same format by the format's general converter, written into ``folder`` and proven.
+
+    Errors: those of `lightseg.export.export`, `Unsupported` among them for what that converter cannot write.
+    """
+    from lightseg.export import export
+    from lightseg.export.artifact import read_artifact
+    from lightseg.export.pipeline import Request
+    from lightseg.zoo import create_model
+
+    record = read_artifact(Path(subject.path or ""))
+    baked = "baked" if record.baked else "none"
+    request = Request(record.precision, record.size, record.output, baked, record.dynamic, plain=True)  # type: ignore[arg-type]
+    announce(f"exporting {subject.label} to {record.target} by the general converter")
+    twin = export(create_model(record.model, weights or record.tag), record.target, folder, request)
+    return artifact_subjects([twin.path])[1]
 
 
 def is_foreign(path: Path) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from lightseg.benchmarks.measure import Row, measure
 from lightseg.benchmarks.peers import peer_subject
 from lightseg.benchmarks.report import Report, against, bench, costs_of
 from lightseg.benchmarks.samples import samples_of
-from lightseg.benchmarks.selection import artifact_subjects, eager_subject, grouped, other_side
+from lightseg.benchmarks.selection import PLAIN, artifact_subjects, eager_subject, grouped, other_side, plain_twin
 from lightseg.benchmarks.tables import comparison_table, latency_table, machine, notes
 from lightseg.benchmarks.ways import Ways, expanded, ways
 from lightseg.errors import BadInput
@@ -61,9 +62,9 @@ def measured(
     if args.against is None:
         report = bench(todo, how, sets, images, save_to, announce, args.resume, facts, one)
     else:
-        files = [subject for subject in todo if subject.path is not None]
-        (other,) = expanded([other_side(args.against)], Ways(ways(args).device), announce)
-        report = against(files or todo, other, how, where, images, save_to, announce)
+        with tempfile.TemporaryDirectory(prefix="lightseg-plain-") as folder:
+            pairs = opposed(args, todo, args.out or Path(folder), announce)
+            report = against(pairs, how, where, images, save_to, announce)
     if args.report is not None and args.device in ("cpu", "cuda"):
         announce("measuring this machine's limits")
         report.ceilings, report.costs = measure_ceilings(where, device=args.device), costs_of(todo)
@@ -72,6 +73,26 @@ def measured(
         if save_to is not None:
             report.save(save_to)
     return report
+
+
+def opposed(
+    args: argparse.Namespace, todo: Sequence[Subject], folder: Path, announce: Callable[[str], None]
+) -> Iterator[tuple[Subject, Subject]]:
+    """Each file of ``todo``, or where there is none each model, with what ``--against`` compares it with.
+
+    ``plain`` files are written into ``folder``, each when its turn comes.
+    """
+    files = [subject for subject in todo if subject.path is not None]
+    if args.against == PLAIN and not files:
+        raise BadInput("--against plain compares exported files: name one, or add --to onnx")
+    for subject in files or todo:
+        other = (
+            plain_twin(subject, args.weights, folder, announce)
+            if args.against == PLAIN
+            else other_side(args.against, announce)
+        )
+        (opposite,) = expanded([other], Ways(ways(args).device), announce)
+        yield subject, opposite
 
 
 def show(report: Report, console: Console) -> None:

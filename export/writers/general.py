@@ -105,7 +105,11 @@ def to_ncnn(plan: Plan, path: Path) -> None:
         text, weights = (traced.with_suffix(f".ncnn.{end}") for end in ("param", "bin"))
         if done.returncode != 0 or not weights.is_file():
             raise RuntimeError(done.stderr.strip() or f"exit status {done.returncode}")
-        (path / "model.param").write_text(_as_ours(text.read_text(encoding="utf-8"), plan), encoding="utf-8")
+        layers = _as_ours(text.read_text(encoding="utf-8"), plan)
+        foreign = {row.split(" ")[0] for row in layers.splitlines() if {".", ":"} & set(row.split(" ")[0])}
+        if foreign:
+            raise RuntimeError(f"it leaves {', '.join(sorted(foreign))}, which ncnn has not")
+        (path / "model.param").write_text(layers, encoding="utf-8")
         (path / "model.bin").write_bytes(weights.read_bytes())
 
 

@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightseg.benchmarks import peers
+from lightseg.benchmarks import cli, peers
 from lightseg.benchmarks.latency import Protocol
 from lightseg.benchmarks.measure import measure
 from lightseg.benchmarks.peers import peer_subject
-from lightseg.benchmarks.selection import is_foreign, other_side
+from lightseg.benchmarks.selection import artifact_subjects, is_foreign, other_side, plain_twin
 from lightseg.errors import BadInput, UnknownName, Unsupported
+from lightseg.export import export, load
+from lightseg.zoo import create_model
 
 pytest.importorskip("ai_edge_litert")
 
@@ -49,6 +51,36 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 def test_the_other_side_may_be_a_model() -> None:
     subject = other_side("sinet.random")
     assert subject.label == "sinet-random"
+
+
+def test_the_other_side_may_be_a_named_peer(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = shared / "peers" / "selfie_segmentation.tflite"
+    monkeypatch.setattr(peers, "_installed", lambda peer: file)
+    assert other_side("selfie").label == "MediaPipe Selfie"
+
+
+def test_the_other_side_may_be_the_general_converters_file(tmp_path: Path) -> None:
+    """The same weights, size, head and format, under a label of its own."""
+    pytest.importorskip("ncnn")
+    pytest.importorskip("pnnx", reason="pnnx is not installed: lightseg[pnnx]")
+    model = create_model("sinet", "random")
+    ours = artifact_subjects([export(model, "ncnn", tmp_path, input_size=(64, 96), output="probability").path])[1]
+    twin = plain_twin(ours, None, tmp_path / "plain", lambda line: None)
+    assert (twin.runtime, twin.shape, twin.output) == ("ncnn", (1, 3, 64, 96), "probability")
+    assert (ours.label, twin.label) == ("sinet-random", "sinet-random-plain")
+    x = np.random.default_rng(0).normal(size=(1, 3, 64, 96)).astype(np.float32)
+    answers = []
+    for subject in (ours, twin):
+        runner = load(Path(subject.path or ""))
+        runner.feed(x)
+        runner.run()
+        answers.append(runner.fetch())
+    np.testing.assert_allclose(answers[0], answers[1], atol=1e-4)
+
+
+def test_plain_compares_files(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--model", "sinet", "--weights", "random", "--against", "plain"]) == 1
+    assert "add --to onnx" in capsys.readouterr().err
 
 
 def test_a_named_peer_comes_from_the_cache_or_the_wheel(

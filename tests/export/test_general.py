@@ -105,6 +105,19 @@ def test_any_network_goes_there_when_asked_for_plain(
     assert verify(artifact.path).goldens
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_what_pnnx_leaves_to_others_is_named(tmp_path: Path) -> None:
+    """It writes such a file without a word, and ncnn does not load it."""
+    require("ncnn")
+    _installed("ncnn")
+    request = Request(input_size=small_size("sinet"), output="mask", plain=True)
+    with pytest.raises(
+        Unsupported, match=r"^pnnx cannot write this network either: it leaves [\w., ]+, which ncnn has not"
+    ):
+        export(lively("sinet"), "ncnn", tmp_path, request, reference("sinet"))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("option", [["--explain"], ["--precision", "int8", "--calibration", "photos"]])
 def test_plain_has_no_rewrites_to_explain_and_one_precision(
     option: list[str], capsys: pytest.CaptureFixture[str]
