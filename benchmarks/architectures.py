@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lightseg.benchmarks.subject import PEER, Subject
+from lightseg.benchmarks.timing.subject import PEER, Subject
 from lightseg.errors import Unsupported
 
 if TYPE_CHECKING:

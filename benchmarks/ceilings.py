@@ -10,8 +10,8 @@ from collections.abc import Callable
 from time import perf_counter_ns, process_time_ns
 from typing import Any
 
-from lightseg.benchmarks.child import Handler, claim_stdout, pin, serve
-from lightseg.benchmarks.process import Child
+from lightseg.benchmarks.timing.child import Handler, claim_stdout, pin, serve
+from lightseg.benchmarks.timing.process import Child
 
 COMMAND = (sys.executable, "-m", "lightseg.benchmarks.ceilings")
 SIDE = 768

@@ -132,8 +132,8 @@ def setting_up(args: argparse.Namespace, console: Console) -> Outcome:
 
 def comparing(args: argparse.Namespace, console: Console) -> Outcome:
     """Two earlier results: what changed, and what is noise."""
-    from lightseg.benchmarks.changes import compare_files
-    from lightseg.benchmarks.changes_table import changes_table, lines
+    from lightseg.benchmarks.results.changes import compare_files
+    from lightseg.benchmarks.results.changes_table import changes_table, lines
 
     changes = compare_files(*args.compare)
     console.print(changes_table(changes))
@@ -178,8 +178,8 @@ def browsing(args: argparse.Namespace, console: Console) -> Outcome:
 
 
 def timing(args: argparse.Namespace, console: Console) -> Outcome:
-    from lightseg.benchmarks import timing_mode
-    from lightseg.benchmarks.proofs import with_proofs
+    from lightseg.benchmarks.timing import mode as timing_mode
+    from lightseg.benchmarks.timing.proofs import with_proofs
 
     facts = gpu_environment(args) if args.device == "cuda" else None
     with exported(args) as artifacts, tempfile.TemporaryDirectory(prefix="lightseg-proofs-") as folder:
@@ -194,7 +194,7 @@ def gpu_environment(args: argparse.Namespace) -> dict[str, Any]:
     """What this machine is, with its GPU. Errors: `Unsupported` in one line where there is none."""
     from lightseg.benchmarks.cuda.nvidia import ask, gpu_facts
     from lightseg.benchmarks.cuda.place import require_cuda, uuid
-    from lightseg.benchmarks.environment import available_cores, environment
+    from lightseg.benchmarks.timing.environment import available_cores, environment
 
     require_cuda()
     return {**environment(args.cores or available_cores()), **gpu_facts(partial(ask, gpu=uuid()))}
@@ -257,7 +257,7 @@ def exported(args: argparse.Namespace) -> Iterator[list[Path]]:
         paths = list(args.artifact)
         if args.to:
             from lightseg.benchmarks.selection import export_all
-            from lightseg.benchmarks.ways import CUDA_FILES, ways
+            from lightseg.benchmarks.timing.ways import CUDA_FILES, ways
             from lightseg.export.pipeline import Request
 
             out = args.out or Path(temporary)

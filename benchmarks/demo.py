@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lightseg.benchmarks import cli as bench_cli
-from lightseg.benchmarks.subject import INTERPRETER
+from lightseg.benchmarks.timing.subject import INTERPRETER
 from lightseg.errors import LightsegError, MissingExtra
 from lightseg.export import cli as export_cli
 from lightseg.export import predict_cli

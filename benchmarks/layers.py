@@ -14,9 +14,9 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from lightseg.benchmarks.child import Handler, claim_stdout, pin, serve
-from lightseg.benchmarks.process import Child, Failed
-from lightseg.benchmarks.subject import Subject
+from lightseg.benchmarks.timing.child import Handler, claim_stdout, pin, serve
+from lightseg.benchmarks.timing.process import Child, Failed
+from lightseg.benchmarks.timing.subject import Subject
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,7 +89,7 @@ class Layers:
     def layers(self, request: dict[str, Any]) -> dict[str, Any]:
         pin(request["cores"])
         from lightseg.benchmarks.counting.operators import kind_of
-        from lightseg.benchmarks.opening import subject_inputs
+        from lightseg.benchmarks.timing.opening import subject_inputs
 
         subject = Subject.from_dict(request["subject"])
         profiler, source = PROFILERS[_suffix(subject)]

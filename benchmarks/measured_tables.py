@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightseg.benchmarks.cited import CITED
 from lightseg.benchmarks.page.view import PEER, Line, line, read_results
+from lightseg.benchmarks.results.cited import CITED
 from lightseg.errors import BadInput
 from lightseg.files import atomic_path
 

@@ -14,7 +14,7 @@ EXAMPLES = """\
   lightseg-bench --model sinet --threads 2 --json r.json raw samples and environment in a file
   lightseg-bench --model all --to all --threads 1,2 --limit 20 --json r.json --resume   long: stop and go on at will
   lightseg-bench a.tflite --against b.tflite             which is faster, beyond this machine's noise
-  lightseg-bench --model sinet --to onnx --against plain what our rewrites bring: beside the general converter's file
+  lightseg-bench a.onnx --against plain                  what our rewrites bring, beside the general converter's file
   lightseg-bench --model sinet --profile                 params, MACs and bytes per layer; nothing is timed
   lightseg-bench --profile out/sinet-lightseg-fp32.onnx  the same, counted again from the file
   lightseg-bench a.onnx a.tflite --counters              exact counts, instructions too; nothing is timed

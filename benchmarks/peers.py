@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightseg.benchmarks.architectures import ARCHITECTURES
-from lightseg.benchmarks.subject import Subject
+from lightseg.benchmarks.timing.subject import Subject
 from lightseg.errors import BadInput, UnknownName, Unsupported
 from lightseg.files import atomic_path, sha256_of
 from lightseg.spec import PORTRAIT, Preprocess

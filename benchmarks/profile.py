@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from lightseg.benchmarks.counting.cost import Cost, differences
-from lightseg.benchmarks.tables import layer_table, total_table
+from lightseg.benchmarks.results.tables import layer_table, total_table
 
 if TYPE_CHECKING:
     from lightseg.export.artifact import Artifact

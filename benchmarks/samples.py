@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightseg.benchmarks.child import Handler, claim_stdout, serve
-from lightseg.benchmarks.process import Child, Failed
-from lightseg.benchmarks.subject import Subject
+from lightseg.benchmarks.timing.child import Handler, claim_stdout, serve
+from lightseg.benchmarks.timing.process import Child, Failed
+from lightseg.benchmarks.timing.subject import Subject
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,8 +73,8 @@ def pictures(subject: Subject, images: str | None) -> dict[str, Any]:
     """Photo, mask and cut-out of ``subject``. Errors: `Unsupported` where the output is no map of logits or chances."""
     import numpy as np
 
-    from lightseg.benchmarks.opening import opener
     from lightseg.benchmarks.peers import as_logits
+    from lightseg.benchmarks.timing.opening import opener
     from lightseg.errors import Unsupported
     from lightseg.predict import cutout_image, overlay_image, predict_photo
     from lightseg.spec import RAW, Labels, Preprocess

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightseg.benchmarks.peers import PEERS, peer_files, peer_subject
-from lightseg.benchmarks.subject import INTERPRETER, Subject
-from lightseg.benchmarks.ways import EAGER
+from lightseg.benchmarks.timing.subject import INTERPRETER, Subject
+from lightseg.benchmarks.timing.ways import EAGER
 
 if TYPE_CHECKING:
     from lightseg.export.pipeline import Request

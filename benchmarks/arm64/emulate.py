@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from lightseg.benchmarks.arm64.root import CPU, Root, emulator_version
 from lightseg.benchmarks.counting.counters import counts_of_file, one_input
 from lightseg.benchmarks.counting.instructions import COUNTED_MODULE, CountedRunner, Instructions, net
-from lightseg.benchmarks.process import Failed
 from lightseg.benchmarks.profile import COUNTED
+from lightseg.benchmarks.timing.process import Failed
 from lightseg.errors import LightsegError, ParityError
 
 RUNS = 4

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightseg.benchmarks.arm64.emulate import Emulated
-from lightseg.benchmarks.tables import MISSING
+from lightseg.benchmarks.results.tables import MISSING
 
 NOTE = (
     "instructions retired by one inference, one thread, without the first; an emulator has no clock worth reading, "

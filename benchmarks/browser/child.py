@@ -1,4 +1,4 @@
-"""The parent's end of a measured page. It answers the same requests as `lightseg.benchmarks.process.Child`.
+"""The parent's end of a measured page. It answers the same requests as `lightseg.benchmarks.timing.process.Child`.
 
 So everything above it (rows, verdicts, reports) is the same for a browser as for a process of our own. A fresh server
 and a fresh Chromium with an empty profile serve one row; while the page measures, the parent sleeps.
@@ -18,16 +18,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightseg.benchmarks import latency
 from lightseg.benchmarks.browser import chromium
 from lightseg.benchmarks.browser.contract import Contract
 from lightseg.benchmarks.browser.runtimes import RUNTIMES, Runtime
 from lightseg.benchmarks.browser.server import Reply, Server
 from lightseg.benchmarks.browser.site import site_of
-from lightseg.benchmarks.child import REFERENCES, stolen_from, taken
-from lightseg.benchmarks.environment import load_average, temperature
-from lightseg.benchmarks.process import Failed
-from lightseg.benchmarks.subject import Subject
+from lightseg.benchmarks.timing import latency
+from lightseg.benchmarks.timing.child import REFERENCES, stolen_from, taken
+from lightseg.benchmarks.timing.environment import load_average, temperature
+from lightseg.benchmarks.timing.process import Failed
+from lightseg.benchmarks.timing.subject import Subject
 
 START_SECONDS = 120.0
 """A browser that has shown nothing by then never will."""
@@ -124,7 +124,7 @@ class PageChild:
         self.server.__exit__(kind, error, at)
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """One request of `lightseg.benchmarks.child`. Errors: `Failed`, with the page's or the browser's reason."""
+        """One request of `lightseg.benchmarks.timing.child`. Errors: `Failed`, with the reason of page or browser."""
         answer: Answer = getattr(self, f"_do_{do}")
         return answer(**arguments)
 
@@ -155,7 +155,7 @@ class PageChild:
         self, subject: dict[str, Any], wanted: int, cores: list[int], threads: int, images: str | None
     ) -> dict[str, Any]:
         """The runtime started, the file opened and the inputs handed over, all in the page. Errors: `Failed`."""
-        from lightseg.benchmarks.opening import subject_inputs
+        from lightseg.benchmarks.timing.opening import subject_inputs
 
         self.subject, self.images, self.cores = Subject.from_dict(subject), images, list(cores)
         inputs = [self.contract.arranged(x) for x in subject_inputs(self.subject, wanted, images)]
@@ -257,8 +257,8 @@ class PageChild:
 
     def _do_image_to_mask(self, seconds: float) -> dict[str, Any]:
         """Photographs at their own size to masks of that size, all of it in the page, by the demonstration's code."""
-        from lightseg.benchmarks.opening import own_photographs
-        from lightseg.benchmarks.passes import FEWEST, MOST, why_no_mask
+        from lightseg.benchmarks.timing.opening import own_photographs
+        from lightseg.benchmarks.timing.passes import FEWEST, MOST, why_no_mask
 
         reason = why_no_mask(self.subject)
         if reason:

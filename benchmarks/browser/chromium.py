@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from lightseg.benchmarks.environment import UNREADABLE
+from lightseg.benchmarks.timing.environment import UNREADABLE
 from lightseg.errors import BadInput, Unsupported
 
 VARIABLE = "LIGHTSEG_CHROMIUM"

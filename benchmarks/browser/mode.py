@@ -9,23 +9,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightseg.benchmarks import timing_mode
 from lightseg.benchmarks.browser import chromium, runtimes
 from lightseg.benchmarks.browser.child import PageChild, Place
 from lightseg.benchmarks.browser.contract import Contract
 from lightseg.benchmarks.browser.runtimes import RUNTIMES
 from lightseg.benchmarks.browser.table import parity_table
-from lightseg.benchmarks.environment import environment
-from lightseg.benchmarks.measure import Row, measure
 from lightseg.benchmarks.selection import artifact_subjects
+from lightseg.benchmarks.timing import mode as timing_mode
+from lightseg.benchmarks.timing.environment import environment
+from lightseg.benchmarks.timing.measure import Row, measure
 from lightseg.errors import BadInput
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lightseg.benchmarks.latency import Protocol
-    from lightseg.benchmarks.report import Report
-    from lightseg.benchmarks.subject import Subject
+    from lightseg.benchmarks.results.report import Report
+    from lightseg.benchmarks.timing.latency import Protocol
+    from lightseg.benchmarks.timing.subject import Subject
 
 NOTE = "in Chromium; the run includes the copies into and out of WebAssembly memory"
 TARGETS = ",".join(runtime.target for runtime in RUNTIMES)

@@ -9,8 +9,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from lightseg.benchmarks.measure import Row
-from lightseg.benchmarks.tables import MISSING
+from lightseg.benchmarks.results.tables import MISSING
+from lightseg.benchmarks.timing.measure import Row
 
 
 def parity_table(rows: Sequence[Row]) -> Table:

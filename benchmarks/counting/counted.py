@@ -1,8 +1,9 @@
 """The counted process, run by valgrind or an emulator.
 
 As ``python -m lightseg.benchmarks.counting.counted callgrind|syscall``.
-It speaks the measured process's protocol (see `lightseg.benchmarks.child`). Nothing but numpy and the artifact's own
-runtime is needed, so that it also runs in a root folder of another processor; inputs and outputs travel as .npy files.
+It speaks the measured process's protocol (see `lightseg.benchmarks.timing.child`). Nothing but numpy and the
+artifact's own runtime is needed, so that it also runs in a root folder of another processor; inputs and outputs travel
+as .npy files.
 
 open   make the artifact ``path`` ready, one thread
 run    one inference of the array in ``input``, its result to ``output``
@@ -16,8 +17,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightseg.benchmarks.child import Handler, claim_stdout, serve
 from lightseg.benchmarks.counting.marks import MARKS, Marks
+from lightseg.benchmarks.timing.child import Handler, claim_stdout, serve
 
 if TYPE_CHECKING:
     from lightseg.export.runner import Runner

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightseg.benchmarks.counting.instructions import Instructions, count_instructions, why_not
-from lightseg.benchmarks.process import Failed
 from lightseg.benchmarks.profile import count_file
+from lightseg.benchmarks.timing.process import Failed
 from lightseg.files import size_of
 
 if TYPE_CHECKING:
@@ -105,9 +105,9 @@ def read_runtime(path: Path) -> tuple[int | None, dict[str, str]]:
 def one_input(path: Path) -> NDArray[Any]:
     """The packaged portrait as the artifact's network takes it; its values cannot change a count of instructions much,
     but denormal or clipped ones could."""
-    from lightseg.benchmarks.opening import subject_inputs
     from lightseg.benchmarks.peers import peer_subject
     from lightseg.benchmarks.selection import artifact_subjects, is_foreign
+    from lightseg.benchmarks.timing.opening import subject_inputs
 
     subject = peer_subject(path) if is_foreign(path) else artifact_subjects([path])[1]
     return subject_inputs(subject, 1, None)[0]

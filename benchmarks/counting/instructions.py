@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from lightseg.benchmarks.process import Child, Failed
+from lightseg.benchmarks.timing.process import Child, Failed
 from lightseg.errors import Unsupported
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 
 from lightseg.benchmarks.counting.counters import COUNTERS, Counters
-from lightseg.benchmarks.tables import MISSING
+from lightseg.benchmarks.results.tables import MISSING
 
 TITLES = {
     "params": "params",

@@ -8,7 +8,7 @@ from lightseg.benchmarks.architectures import ARCHITECTURES, build
 from lightseg.benchmarks.cuda.place import Place, place
 from lightseg.benchmarks.cuda.programs import EngineProgram, OnnxProgram, TorchProgram
 from lightseg.benchmarks.cuda.runner import PlacedRunner, Program
-from lightseg.benchmarks.subject import Subject
+from lightseg.benchmarks.timing.subject import Subject
 
 
 def make(subject: Subject, threads: int) -> PlacedRunner:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightseg.benchmarks.cuda.place import Place, set_tf32
-from lightseg.benchmarks.environment import UNREADABLE
+from lightseg.benchmarks.timing.environment import UNREADABLE
 from lightseg.errors import BadInput, Unsupported
 
 HALF = {"fp16": torch.float16}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightseg.benchmarks.subject import PEER as PEER
+from lightseg.benchmarks.timing.subject import PEER as PEER
 from lightseg.errors import BadInput
 
 EAGER = "PyTorch eager"

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightseg.benchmarks.latency import Protocol
-from lightseg.benchmarks.process import Failed
 from lightseg.benchmarks.remote.adb import Adb, thermal
 from lightseg.benchmarks.remote.link import Unreachable, attempt, check, last_line, run
-from lightseg.benchmarks.subject import Subject
+from lightseg.benchmarks.timing.latency import Protocol
+from lightseg.benchmarks.timing.process import Failed
+from lightseg.benchmarks.timing.subject import Subject
 from lightseg.errors import BadInput, LightsegError, ParityError, Unsupported
 from lightseg.export.artifact import Artifact, read_artifact
 from lightseg.export.parity import check_goldens

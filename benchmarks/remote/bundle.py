@@ -16,11 +16,11 @@ from pathlib import Path
 
 NAME = "lightseg-runner.pyz"
 ROOTS = (
-    "lightseg.benchmarks.child",
-    "lightseg.benchmarks.passes",
-    "lightseg.benchmarks.energy",
-    "lightseg.benchmarks.opening",
-    "lightseg.benchmarks.proofs",
+    "lightseg.benchmarks.timing.child",
+    "lightseg.benchmarks.timing.passes",
+    "lightseg.benchmarks.timing.energy",
+    "lightseg.benchmarks.timing.opening",
+    "lightseg.benchmarks.timing.proofs",
     "lightseg.export.targets",
     "lightseg.export.parity",
     "lightseg.export.writers.ncnn_weights",
@@ -55,7 +55,7 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["probe"]:
         probe(sys.argv[2:])
     else:
-        from lightseg.benchmarks.child import claim_stdout, serve
+        from lightseg.benchmarks.timing.child import claim_stdout, serve
         serve(sys.stdin, claim_stdout())
 '''
 

@@ -13,15 +13,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from lightseg.benchmarks.environment import THREAD_VARIABLES, commit
-from lightseg.benchmarks.inputs import how_many
-from lightseg.benchmarks.latency import Protocol
-from lightseg.benchmarks.measure import Row, measure
-from lightseg.benchmarks.opening import pack_photographs
-from lightseg.benchmarks.process import Child, Failed
 from lightseg.benchmarks.remote import bundle
 from lightseg.benchmarks.remote.link import Link, Unreachable, attempt, last_line, run
-from lightseg.benchmarks.subject import Subject
+from lightseg.benchmarks.timing.environment import THREAD_VARIABLES, commit
+from lightseg.benchmarks.timing.inputs import how_many
+from lightseg.benchmarks.timing.latency import Protocol
+from lightseg.benchmarks.timing.measure import Row, measure
+from lightseg.benchmarks.timing.opening import pack_photographs
+from lightseg.benchmarks.timing.process import Child, Failed
+from lightseg.benchmarks.timing.subject import Subject
 from lightseg.errors import BadInput, Unsupported
 from lightseg.files import files_in
 
@@ -132,7 +132,7 @@ class Device:
         return chosen, facts
 
     def measure(self, subject: Subject, protocol: Protocol, cores: Sequence[int], images: str | None) -> Row:
-        """`lightseg.benchmarks.measure.measure`, there. Errors: `Failed`."""
+        """`lightseg.benchmarks.timing.measure.measure`, there. Errors: `Failed`."""
         placed = self.place(subject, protocol, images)
         row = measure(placed, protocol, cores, self.folder, self.child)
         return replace(row, subject=subject)

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from lightseg.benchmarks.process import Failed, Lost
+from lightseg.benchmarks.timing.process import Failed, Lost
 
 SECONDS = 120.0
 """How long a short errand on the device may take; measuring has a limit of its own."""

@@ -8,21 +8,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightseg.benchmarks import timing_mode
-from lightseg.benchmarks.environment import commit
-from lightseg.benchmarks.process import Failed, Lost
 from lightseg.benchmarks.remote.adb import Adb, phone
 from lightseg.benchmarks.remote.benchmark_model import Tool
 from lightseg.benchmarks.remote.device import Device
 from lightseg.benchmarks.remote.link import Link
 from lightseg.benchmarks.remote.table import notes, phone_line, summary_table
-from lightseg.benchmarks.report import Report, bench
+from lightseg.benchmarks.results.report import Report, bench
+from lightseg.benchmarks.timing import mode as timing_mode
+from lightseg.benchmarks.timing.environment import commit
+from lightseg.benchmarks.timing.process import Failed, Lost
 from lightseg.errors import BadInput
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lightseg.benchmarks.subject import Subject
+    from lightseg.benchmarks.timing.subject import Subject
 
 
 def subjects(args: argparse.Namespace, artifacts: Sequence[Path], peers: Sequence[Path]) -> list[Subject]:

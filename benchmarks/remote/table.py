@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightseg.benchmarks.remote.benchmark_model import Summary, middle
-from lightseg.benchmarks.tables import MISSING
+from lightseg.benchmarks.results.tables import MISSING
 
 
 def summary_table(rows: Sequence[Summary]) -> Table:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from lightseg.benchmarks.latency import Protocol
-from lightseg.benchmarks.measure import Row, measure
-from lightseg.benchmarks.process import Child
-from lightseg.benchmarks.subject import Subject
+from lightseg.benchmarks.timing.latency import Protocol
+from lightseg.benchmarks.timing.measure import Row, measure
+from lightseg.benchmarks.timing.process import Child
+from lightseg.benchmarks.timing.subject import Subject
 
 SUBJECT = Subject("sinet-random", "PyTorch eager", (1, 3, 64, 64), None, model="sinet", weights="random")
 QUIET: dict[str, dict[str, Any]] = {

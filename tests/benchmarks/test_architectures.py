@@ -15,8 +15,8 @@ from torch import nn
 from lightseg.benchmarks import cli
 from lightseg.benchmarks.architectures import ARCHITECTURES, NOTE, architecture_subject, build
 from lightseg.benchmarks.cuda.making import make
-from lightseg.benchmarks.proofs import needs_proof
-from lightseg.benchmarks.timing_mode import subjects
+from lightseg.benchmarks.timing.mode import subjects
+from lightseg.benchmarks.timing.proofs import needs_proof
 from lightseg.errors import Unsupported
 
 

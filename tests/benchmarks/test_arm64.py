@@ -23,7 +23,7 @@ from lightseg.benchmarks.arm64.root import Root, default_root, why_not
 from lightseg.benchmarks.arm64.table import emulated_table, notes
 from lightseg.benchmarks.counting import mode as counting_mode
 from lightseg.benchmarks.counting.instructions import COUNTED_MODULE, Instructions
-from lightseg.benchmarks.process import Failed
+from lightseg.benchmarks.timing.process import Failed
 from lightseg.errors import LightsegError, ParityError, Unsupported
 
 Capture = pytest.CaptureFixture[str]

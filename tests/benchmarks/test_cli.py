@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
-from lightseg.benchmarks import cli, report, timing_mode
-from lightseg.benchmarks.environment import environment
-from lightseg.benchmarks.latency import FULL, QUICK, Protocol
-from lightseg.benchmarks.measure import Row
-from lightseg.benchmarks.process import Failed
-from lightseg.benchmarks.subject import Subject
+from lightseg.benchmarks import cli
+from lightseg.benchmarks.results import report
+from lightseg.benchmarks.timing import mode as timing_mode
+from lightseg.benchmarks.timing.environment import environment
+from lightseg.benchmarks.timing.latency import FULL, QUICK, Protocol
+from lightseg.benchmarks.timing.measure import Row
+from lightseg.benchmarks.timing.process import Failed
+from lightseg.benchmarks.timing.subject import Subject
 from lightseg.errors import BadInput
 
 Capture = pytest.CaptureFixture[str]

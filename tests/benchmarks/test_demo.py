@@ -13,7 +13,7 @@ import pytest
 
 from lightseg.benchmarks import demo as subject
 from lightseg.benchmarks import demo_cli
-from lightseg.benchmarks.subject import INTERPRETER
+from lightseg.benchmarks.timing.subject import INTERPRETER
 from lightseg.errors import LightsegError, MissingExtra
 
 Results = dict[str, Any]

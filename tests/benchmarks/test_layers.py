@@ -9,7 +9,7 @@ import pytest
 from lightseg.benchmarks.layers import from_events, layers_of
 from lightseg.benchmarks.samples import pictures, samples_of
 from lightseg.benchmarks.selection import artifact_subjects
-from lightseg.benchmarks.subject import Subject
+from lightseg.benchmarks.timing.subject import Subject
 from lightseg.errors import Unsupported
 
 

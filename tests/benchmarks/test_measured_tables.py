@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from lightseg.benchmarks import readme_cli
-from lightseg.benchmarks.measure import Row
 from lightseg.benchmarks.measured_tables import DATA, PAGE, latency_table, page, reduced
-from lightseg.benchmarks.report import Report
-from lightseg.benchmarks.subject import Subject
+from lightseg.benchmarks.results.report import Report
+from lightseg.benchmarks.timing.measure import Row
+from lightseg.benchmarks.timing.subject import Subject
 from lightseg.errors import BadInput
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 
 from lightseg.benchmarks import cli
-from lightseg.benchmarks.cited import CITED
-from lightseg.benchmarks.measure import Row
 from lightseg.benchmarks.page import plots
 from lightseg.benchmarks.page.render import as_html, headline, write_report
 from lightseg.benchmarks.page.sections import cards, further, panels, pictures
 from lightseg.benchmarks.page.text import as_csv, as_markdown
 from lightseg.benchmarks.page.view import View, read_results, score_of, view
-from lightseg.benchmarks.report import Report
-from lightseg.benchmarks.subject import Subject
+from lightseg.benchmarks.results.cited import CITED
+from lightseg.benchmarks.results.report import Report
+from lightseg.benchmarks.timing.measure import Row
+from lightseg.benchmarks.timing.subject import Subject
 from lightseg.errors import BadInput, MissingExtra
 
 pytest.importorskip("jinja2", reason="the page needs the extra report")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from lightseg.benchmarks import cli, peers
-from lightseg.benchmarks.latency import Protocol
-from lightseg.benchmarks.measure import measure
 from lightseg.benchmarks.peers import peer_subject
 from lightseg.benchmarks.selection import artifact_subjects, is_foreign, other_side, plain_twin
+from lightseg.benchmarks.timing.latency import Protocol
+from lightseg.benchmarks.timing.measure import measure
 from lightseg.errors import BadInput, UnknownName, Unsupported
 from lightseg.export import export, load
 from lightseg.zoo import create_model

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from lightseg.benchmarks.selection import eager_subject, export_all, grouped
-from lightseg.benchmarks.subject import Subject
-from lightseg.benchmarks.ways import EAGER
+from lightseg.benchmarks.timing.subject import Subject
+from lightseg.benchmarks.timing.ways import EAGER
 from lightseg.errors import BadInput, UnknownName
 from lightseg.export.pipeline import Request
 

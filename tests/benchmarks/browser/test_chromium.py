@@ -13,8 +13,8 @@ from lightseg.benchmarks.browser import chromium, runtimes, show
 from lightseg.benchmarks.browser.child import Place
 from lightseg.benchmarks.browser.mode import measure_in, subjects
 from lightseg.benchmarks.browser.server import Server
-from lightseg.benchmarks.environment import available_cores
-from lightseg.benchmarks.latency import Protocol
+from lightseg.benchmarks.timing.environment import available_cores
+from lightseg.benchmarks.timing.latency import Protocol
 from lightseg.errors import LightsegError
 from lightseg.export.artifact import read_artifact
 from lightseg.export.verification import load

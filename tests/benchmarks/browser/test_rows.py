@@ -18,11 +18,11 @@ from lightseg.benchmarks.browser.child import PageChild, Place
 from lightseg.benchmarks.browser.contract import Contract
 from lightseg.benchmarks.browser.mode import measure_in, subjects
 from lightseg.benchmarks.browser.table import parity_table
-from lightseg.benchmarks.latency import Protocol
-from lightseg.benchmarks.measure import Row
 from lightseg.benchmarks.page.view import read_results, view
-from lightseg.benchmarks.process import Failed
-from lightseg.benchmarks.report import Report
+from lightseg.benchmarks.results.report import Report
+from lightseg.benchmarks.timing.latency import Protocol
+from lightseg.benchmarks.timing.measure import Row
+from lightseg.benchmarks.timing.process import Failed
 from lightseg.errors import BadInput, Unsupported
 
 Capture = pytest.CaptureFixture[str]

@@ -15,8 +15,8 @@ from lightseg.benchmarks.counting.counters import count_artifact
 from lightseg.benchmarks.counting.instructions import Instructions, count_instructions, net, read_totals
 from lightseg.benchmarks.counting.marks import MARKS, START, client_request
 from lightseg.benchmarks.counting.tables import counter_notes, counters_table
-from lightseg.benchmarks.process import Failed
 from lightseg.benchmarks.profile import count_file
+from lightseg.benchmarks.timing.process import Failed
 from lightseg.errors import BadInput, Unsupported
 
 

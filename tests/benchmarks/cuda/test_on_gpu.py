@@ -14,12 +14,12 @@ import torch
 from lightseg.benchmarks.cuda.making import make
 from lightseg.benchmarks.cuda.nvidia import NOT_AVAILABLE, ask, gpu_facts
 from lightseg.benchmarks.cuda.runner import PlacedRunner
-from lightseg.benchmarks.latency import Protocol
-from lightseg.benchmarks.measure import measure
-from lightseg.benchmarks.proofs import repeat, with_proofs
 from lightseg.benchmarks.selection import artifact_subjects, eager_subject
-from lightseg.benchmarks.subject import Subject
-from lightseg.benchmarks.ways import Ways, expanded
+from lightseg.benchmarks.timing.latency import Protocol
+from lightseg.benchmarks.timing.measure import measure
+from lightseg.benchmarks.timing.proofs import repeat, with_proofs
+from lightseg.benchmarks.timing.subject import Subject
+from lightseg.benchmarks.timing.ways import Ways, expanded
 from lightseg.export.targets import TARGETS
 
 pytestmark = [
@@ -123,7 +123,7 @@ def test_the_device_takes_no_longer_than_the_call(graph: bool) -> None:
 
 def test_a_row_from_a_fresh_process(tmp_path: Path) -> None:
     """The whole way, as lightseg-bench goes it: goldens, device clock, copies, no word about the core."""
-    from lightseg.benchmarks.environment import quiet_cores
+    from lightseg.benchmarks.timing.environment import quiet_cores
 
     (subject,) = expanded([eager_subject("sinet", "random", SIZE)], Ways("cuda", graphs=(True,)), print)
     (subject,) = with_proofs([subject], tmp_path, print)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from lightseg.benchmarks.latency import QUICK
+from lightseg.benchmarks.timing.latency import QUICK
 
 HERE = Path(__file__).parent
 ECONOMY = ["--samples", "8", "--seconds", "0", "--processes", "1", "--quick", "--limit", "1"]
@@ -33,7 +33,7 @@ def program(path: Path, text: str) -> Path:
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for a busy machine to settle."""
     quick = replace(QUICK, warmup_seconds=0.05, window_seconds=0.005)
-    monkeypatch.setattr("lightseg.benchmarks.timing_mode.QUICK", quick)
+    monkeypatch.setattr("lightseg.benchmarks.timing.mode.QUICK", quick)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from lightseg.benchmarks import cli
-from lightseg.benchmarks.process import Failed
 from lightseg.benchmarks.remote.adb import Adb, explain, parse, thermal_name
 from lightseg.benchmarks.remote.benchmark_model import read
+from lightseg.benchmarks.timing.process import Failed
 from lightseg.errors import BadInput
 from tests.benchmarks.remote.conftest import ECONOMY, HERE, Phone, program
 

@@ -235,10 +235,10 @@ def test_the_runner_needs_numpy_and_the_runtime_alone(small: dict[str, Path], na
     """Every request, in a process that has neither Pillow nor anything else, and the packed photographs."""
     from dataclasses import asdict
 
-    from lightseg.benchmarks.latency import Protocol
-    from lightseg.benchmarks.opening import pack_photographs
-    from lightseg.benchmarks.process import Child
     from lightseg.benchmarks.selection import artifact_subjects
+    from lightseg.benchmarks.timing.latency import Protocol
+    from lightseg.benchmarks.timing.opening import pack_photographs
+    from lightseg.benchmarks.timing.process import Child
 
     path = tmp_path / bundle.NAME
     path.write_bytes(bundle.bundle())

@@ -10,14 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from lightseg.benchmarks.counting.cost import Cost
-from lightseg.benchmarks.environment import UNREADABLE
-from lightseg.benchmarks.latency import Boundary
-from lightseg.benchmarks.measure import Row
+from lightseg.benchmarks.timing.environment import UNREADABLE
+from lightseg.benchmarks.timing.latency import Boundary
+from lightseg.benchmarks.timing.measure import Row
 
 if TYPE_CHECKING:
-    from lightseg.benchmarks.report import Report
-    from lightseg.benchmarks.stats import Interval
-    from lightseg.benchmarks.versus import Comparison
+    from lightseg.benchmarks.results.report import Report
+    from lightseg.benchmarks.timing.stats import Interval
+    from lightseg.benchmarks.timing.versus import Comparison
     from lightseg.spec import ModelSpec
 
 STYLE = {"PUBLISHABLE": "green", "NOISY": "yellow", "INVALID": "red"}

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from lightseg.benchmarks import measure as module
-from lightseg.benchmarks.latency import Protocol
-from lightseg.benchmarks.measure import Row
-from lightseg.benchmarks.resume import row_from_dict
-from lightseg.benchmarks.subject import Subject
+from lightseg.benchmarks.results.resume import row_from_dict
+from lightseg.benchmarks.timing import measure as module
+from lightseg.benchmarks.timing.latency import Protocol
+from lightseg.benchmarks.timing.measure import Row
+from lightseg.benchmarks.timing.subject import Subject
 from tests.benchmarks.conftest import SUBJECT, FakeChild
 
 Answers = dict[str, dict[str, Any]]
@@ -153,7 +153,7 @@ def test_a_row_on_a_gpu(
 def test_the_table_of_a_gpu(answers: dict[str, dict[str, Any]], measured: Callable[..., Row]) -> None:
     from rich.console import Console
 
-    from lightseg.benchmarks.tables import latency_table, notes
+    from lightseg.benchmarks.results.tables import latency_table, notes
 
     row = measured(subject=on_a_gpu(answers, []))
     console = Console(width=250, record=True, file=io.StringIO())

@@ -1,4 +1,4 @@
-"""The measured process: ``python -m lightseg.benchmarks.child``, one JSON request per line in, one answer per line out.
+"""The measured process (``python -m lightseg.benchmarks.timing.child``): JSON requests in, answers out, line by line.
 
 It is started fresh for every row, pins itself before it imports anything that computes, and does nothing between
 requests but wait, so that several of them can take turns on one core. Whatever libraries print goes to standard
@@ -31,8 +31,8 @@ from collections.abc import Callable, Iterable
 from time import perf_counter_ns, process_time_ns
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from lightseg.benchmarks import latency
-from lightseg.benchmarks.environment import (
+from lightseg.benchmarks.timing import latency
+from lightseg.benchmarks.timing.environment import (
     available_cores,
     core_times,
     environment,
@@ -40,7 +40,7 @@ from lightseg.benchmarks.environment import (
     quiet_cores,
     temperature,
 )
-from lightseg.benchmarks.subject import Subject
+from lightseg.benchmarks.timing.subject import Subject
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,7 +87,7 @@ class Session:
         self.protocol = latency.Protocol(**request["protocol"])
         self.subject = subject = Subject.from_dict(request["subject"])
         begin = perf_counter_ns()
-        from lightseg.benchmarks.opening import opener, subject_inputs  # here, to be pinned and timed
+        from lightseg.benchmarks.timing.opening import opener, subject_inputs  # here, to be pinned and timed
 
         make = opener(subject, request["threads"])
         make()
@@ -111,7 +111,7 @@ class Session:
 
     def goldens(self, request: dict[str, Any]) -> dict[str, Any]:
         """``wrong`` says in one line why the answers are not those of PyTorch; empty when they are."""
-        from lightseg.benchmarks.proofs import repeat
+        from lightseg.benchmarks.timing.proofs import repeat
 
         return repeat(self.subject, self.runner)
 
@@ -172,24 +172,24 @@ class Session:
         }
 
     def image_to_mask(self, request: dict[str, Any]) -> dict[str, Any]:
-        from lightseg.benchmarks.passes import time_masks
+        from lightseg.benchmarks.timing.passes import time_masks
 
         return time_masks(self.runner, self.subject, self.images, request["seconds"])
 
     def transfer(self, request: dict[str, Any]) -> dict[str, Any]:
-        from lightseg.benchmarks.passes import time_transfers
+        from lightseg.benchmarks.timing.passes import time_transfers
 
         return time_transfers(self.runner, self.subject, self.inputs, request["seconds"])
 
     def energy(self, request: dict[str, Any]) -> dict[str, Any]:
-        from lightseg.benchmarks.energy import UNSEEN, measure_energy
+        from lightseg.benchmarks.timing.energy import UNSEEN, measure_energy
 
         if self.subject.device == "cuda":
             return {"reason": UNSEEN}
         return measure_energy(self.runner, self.inputs, request["seconds"])
 
     def memory(self, request: dict[str, Any]) -> dict[str, Any]:
-        from lightseg.benchmarks.passes import peak_of
+        from lightseg.benchmarks.timing.passes import peak_of
 
         pin(request["cores"])
         return peak_of(Subject.from_dict(request["subject"]), request["threads"], request.get("images"))

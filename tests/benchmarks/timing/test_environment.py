@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from lightseg.benchmarks import environment as module
-from lightseg.benchmarks.environment import THREAD_VARIABLES, environment, quiet_cores, thread_environment
+from lightseg.benchmarks.timing import environment as module
+from lightseg.benchmarks.timing.environment import THREAD_VARIABLES, environment, quiet_cores, thread_environment
 
 
 def test_facts_are_plain_data() -> None:

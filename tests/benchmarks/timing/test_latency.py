@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lightseg.benchmarks.latency import FULL, QUICK, Latency, Protocol, is_settled, quantile
+from lightseg.benchmarks.timing.latency import FULL, QUICK, Latency, Protocol, is_settled, quantile
 
 
 @pytest.mark.parametrize(("share", "needed"), [(0.5, 6), (0.9, 36), (0.95, 72), (0.99, 368)])

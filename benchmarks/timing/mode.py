@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 from lightseg.benchmarks.architectures import ARCHITECTURES, architecture_subject
 from lightseg.benchmarks.ceilings import measure_ceilings
-from lightseg.benchmarks.environment import available_cores, quiet_cores
-from lightseg.benchmarks.latency import FULL, QUICK, Protocol
 from lightseg.benchmarks.layers import layers_of
-from lightseg.benchmarks.measure import Row, measure
 from lightseg.benchmarks.peers import peer_subject
-from lightseg.benchmarks.report import Report, against, bench, costs_of
+from lightseg.benchmarks.results.report import Report, against, bench, costs_of
+from lightseg.benchmarks.results.tables import comparison_table, latency_table, machine, notes
 from lightseg.benchmarks.samples import samples_of
 from lightseg.benchmarks.selection import PLAIN, artifact_subjects, eager_subject, grouped, other_side, plain_twin
-from lightseg.benchmarks.tables import comparison_table, latency_table, machine, notes
-from lightseg.benchmarks.ways import Ways, expanded, ways
+from lightseg.benchmarks.timing.environment import available_cores, quiet_cores
+from lightseg.benchmarks.timing.latency import FULL, QUICK, Protocol
+from lightseg.benchmarks.timing.measure import Row, measure
+from lightseg.benchmarks.timing.ways import Ways, expanded, ways
 from lightseg.errors import BadInput
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lightseg.benchmarks.subject import Subject
+    from lightseg.benchmarks.timing.subject import Subject
 
 
 def subjects(

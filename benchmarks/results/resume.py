@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightseg.benchmarks.latency import Protocol
-from lightseg.benchmarks.measure import Process, Row
-from lightseg.benchmarks.subject import Subject
+from lightseg.benchmarks.timing.latency import Protocol
+from lightseg.benchmarks.timing.measure import Process, Row
+from lightseg.benchmarks.timing.subject import Subject
 from lightseg.errors import BadInput
 
 SAME = ("cpu", "flags", "system", "python", "versions", "gpu")

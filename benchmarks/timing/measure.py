@@ -9,11 +9,11 @@ from functools import cached_property
 from typing import Any, Literal
 
 from lightseg.benchmarks.cuda.nvidia import slowed
-from lightseg.benchmarks.latency import Boundary, Latency, Protocol
-from lightseg.benchmarks.process import Asked, Child
-from lightseg.benchmarks.reuse import PAIRS, Judgement, judge, windows
-from lightseg.benchmarks.stats import Interval, median_interval
-from lightseg.benchmarks.subject import Subject
+from lightseg.benchmarks.timing.latency import Boundary, Latency, Protocol
+from lightseg.benchmarks.timing.process import Asked, Child
+from lightseg.benchmarks.timing.reuse import PAIRS, Judgement, judge, windows
+from lightseg.benchmarks.timing.stats import Interval, median_interval
+from lightseg.benchmarks.timing.subject import Subject
 
 Verdict = Literal["PUBLISHABLE", "NOISY", "INVALID"]
 MakeChild = Callable[[int], AbstractContextManager[Asked]]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
-from lightseg.benchmarks.latency import Boundary, Protocol
-from lightseg.benchmarks.measure import SAMPLED, open_child
-from lightseg.benchmarks.process import Child
-from lightseg.benchmarks.stats import Interval, ratio, ratio_interval
-from lightseg.benchmarks.subject import Subject
+from lightseg.benchmarks.timing.latency import Boundary, Protocol
+from lightseg.benchmarks.timing.measure import SAMPLED, open_child
+from lightseg.benchmarks.timing.process import Child
+from lightseg.benchmarks.timing.stats import Interval, ratio, ratio_interval
+from lightseg.benchmarks.timing.subject import Subject
 
 Answer = Literal["faster", "slower", "no difference shown", "INVALID"]
 MakeChild = Callable[[int], AbstractContextManager[Child]]

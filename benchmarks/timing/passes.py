@@ -16,7 +16,7 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
-from lightseg.benchmarks.subject import Subject
+from lightseg.benchmarks.timing.subject import Subject
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +33,7 @@ def time_masks(runner: Runner, subject: Subject, images: str | None, seconds: fl
     reason = why_no_mask(subject)
     if reason:
         return {"samples_ns": [], "reason": reason}
-    from lightseg.benchmarks.opening import own_photographs
+    from lightseg.benchmarks.timing.opening import own_photographs
     from lightseg.predict import mask_of_photo
     from lightseg.spec import RAW, Labels, Preprocess
 
@@ -106,7 +106,7 @@ def peak_of(subject: Subject, threads: int, images: str | None) -> dict[str, Any
 
     Both hold the interpreter, NumPy and the three images; the first holds the runtime's code too.
     """
-    from lightseg.benchmarks.opening import opener, subject_inputs
+    from lightseg.benchmarks.timing.opening import opener, subject_inputs
 
     inputs = subject_inputs(subject, 3, images)
     before = peak_memory()

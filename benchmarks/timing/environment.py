@@ -79,7 +79,7 @@ def versions() -> dict[str, str]:
 
 def commit() -> str:
     """The checkout's commit, with "+" when files differ from it; an installed package has none."""
-    here = Path(__file__).resolve().parent.parent
+    here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return "none: not a checkout"
     command = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]

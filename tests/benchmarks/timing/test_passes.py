@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightseg.benchmarks import passes
-from lightseg.benchmarks.energy import Counter, find_counter, measure_energy
-from lightseg.benchmarks.opening import own_photographs, pack_photographs, sized_photographs
-from lightseg.benchmarks.passes import FEWEST, peak_memory, time_masks, time_transfers
-from lightseg.benchmarks.subject import Subject
+from lightseg.benchmarks.timing import passes
+from lightseg.benchmarks.timing.energy import Counter, find_counter, measure_energy
+from lightseg.benchmarks.timing.opening import own_photographs, pack_photographs, sized_photographs
+from lightseg.benchmarks.timing.passes import FEWEST, peak_memory, time_masks, time_transfers
+from lightseg.benchmarks.timing.subject import Subject
 from lightseg.spec import PORTRAIT
-from tests.benchmarks.test_child import Array, FakeRunner
+from tests.benchmarks.timing.test_child import Array, FakeRunner
 
 SUBJECT = Subject("a", "onnx", (1, 3, 8, 8), None, path="a.onnx", labels=PORTRAIT.to_dict())
 

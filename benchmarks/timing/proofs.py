@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightseg.benchmarks.architectures import ARCHITECTURES
-from lightseg.benchmarks.subject import Subject
+from lightseg.benchmarks.timing.subject import Subject
 from lightseg.errors import ParityError
 from lightseg.export.artifact import Artifact, read_artifact
 from lightseg.export.parity import TOLERANCE, check_goldens, limits

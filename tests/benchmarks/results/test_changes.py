@@ -13,9 +13,9 @@ import pytest
 
 from lightseg.benchmarks import cli
 from lightseg.benchmarks.ceilings import Ceilings, measure_ceilings
-from lightseg.benchmarks.changes import compare_files
-from lightseg.benchmarks.measure import Row
-from lightseg.benchmarks.report import Report
+from lightseg.benchmarks.results.changes import compare_files
+from lightseg.benchmarks.results.report import Report
+from lightseg.benchmarks.timing.measure import Row
 from lightseg.errors import BadInput
 
 Capture = pytest.CaptureFixture[str]

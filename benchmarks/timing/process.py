@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import IO, Any, Protocol
 
-from lightseg.benchmarks.environment import thread_environment
+from lightseg.benchmarks.timing.environment import thread_environment
 from lightseg.errors import LightsegError
 
-COMMAND = (sys.executable, "-m", "lightseg.benchmarks.child")
+COMMAND = (sys.executable, "-m", "lightseg.benchmarks.timing.child")
 TIMEOUT_SECONDS = 1800.0
 
 
@@ -25,7 +25,7 @@ class Failed(LightsegError):
 
 
 class Asked(Protocol):
-    """What answers the requests of `lightseg.benchmarks.child`, wherever it runs."""
+    """What answers the requests of `lightseg.benchmarks.timing.child`, wherever it runs."""
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         """One request and its answer. Errors: `Failed`."""

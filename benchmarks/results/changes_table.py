@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from lightseg.benchmarks.changes import Change, Changes, summary
+from lightseg.benchmarks.results.changes import Change, Changes, summary
 
 STYLE = {"faster": "green", "fewer": "green", "slower": "red", "more": "red", "undecided": "yellow"}
 

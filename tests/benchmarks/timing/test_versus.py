@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from lightseg.benchmarks.latency import Protocol
-from lightseg.benchmarks.subject import Subject
-from lightseg.benchmarks.versus import PAIRS, Comparison, compare
+from lightseg.benchmarks.timing.latency import Protocol
+from lightseg.benchmarks.timing.subject import Subject
+from lightseg.benchmarks.timing.versus import PAIRS, Comparison, compare
 
 A = Subject("a", "x", (1, 3, 8, 8), None, path="a.x")
 B = Subject("b", "x", (1, 3, 8, 8), None, path="b.x")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from lightseg.benchmarks.subject import PEER, Device, Subject
+from lightseg.benchmarks.timing.subject import PEER, Device, Subject
 from lightseg.errors import BadInput, UnknownName
 
 EAGER, COMPILED = "PyTorch eager", "torch.compile"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from lightseg.benchmarks import cli
-from lightseg.benchmarks.subject import Subject
-from lightseg.benchmarks.ways import Ways, expanded, ways
+from lightseg.benchmarks.timing.subject import Subject
+from lightseg.benchmarks.timing.ways import Ways, expanded, ways
 from lightseg.errors import BadInput, UnknownName
 
 MODEL = Subject("a", "PyTorch eager", (1, 3, 64, 64), None, model="a", any_batch=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lightseg.benchmarks.reuse import PAIRS, Judgement, judge, median_interval, windows
+from lightseg.benchmarks.timing.reuse import PAIRS, Judgement, judge, median_interval, windows
 
 MS = 1_000_000
 

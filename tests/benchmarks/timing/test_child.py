@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lightseg.benchmarks import child as module
-from lightseg.benchmarks.child import Audit, Session, answer, relative_error, serve
-from lightseg.benchmarks.latency import Protocol
-from lightseg.benchmarks.measure import measure
-from lightseg.benchmarks.subject import Subject
+from lightseg.benchmarks.timing import child as module
+from lightseg.benchmarks.timing.child import Audit, Session, answer, relative_error, serve
+from lightseg.benchmarks.timing.latency import Protocol
+from lightseg.benchmarks.timing.measure import measure
+from lightseg.benchmarks.timing.subject import Subject
 
 Array = NDArray[Any]
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightseg.benchmarks.cited import CITED
-from lightseg.benchmarks.environment import environment
-from lightseg.benchmarks.latency import Protocol
-from lightseg.benchmarks.measure import Row, measure
-from lightseg.benchmarks.process import Failed, Lost
-from lightseg.benchmarks.resume import earlier, key
-from lightseg.benchmarks.subject import Subject
-from lightseg.benchmarks.versus import Comparison, compare
+from lightseg.benchmarks.results.cited import CITED
+from lightseg.benchmarks.results.resume import earlier, key
+from lightseg.benchmarks.timing.environment import environment
+from lightseg.benchmarks.timing.latency import Protocol
+from lightseg.benchmarks.timing.measure import Row, measure
+from lightseg.benchmarks.timing.process import Failed, Lost
+from lightseg.benchmarks.timing.subject import Subject
+from lightseg.benchmarks.timing.versus import Comparison, compare
 from lightseg.files import atomic_path
 
 FORMAT = 1

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lightseg.benchmarks.stats import median_interval, ratio, ratio_interval
+from lightseg.benchmarks.timing.stats import median_interval, ratio, ratio_interval
 
 
 def test_the_median_interval_covers_the_median_as_often_as_it_says() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lightseg.benchmarks.process import Child, Failed
+from lightseg.benchmarks.timing.process import Child, Failed
 
 ECHO = """
 import json, os, sys

@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from lightseg.benchmarks.cuda.making import make
-from lightseg.benchmarks.proofs import Alike, needs_proof, repeat, with_proofs
 from lightseg.benchmarks.selection import artifact_subjects, eager_subject
-from lightseg.benchmarks.subject import Subject
-from tests.benchmarks.test_child import FakeRunner
+from lightseg.benchmarks.timing.proofs import Alike, needs_proof, repeat, with_proofs
+from lightseg.benchmarks.timing.subject import Subject
+from tests.benchmarks.timing.test_child import FakeRunner
 
 EAGER = Subject("a", "PyTorch eager", (1, 3, 8, 8), None, model="a")
 

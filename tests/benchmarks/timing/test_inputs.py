@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightseg.benchmarks.inputs import INPUT_BYTES, how_many, network_inputs, photographs
+from lightseg.benchmarks.timing.inputs import INPUT_BYTES, how_many, network_inputs, photographs
 from lightseg.errors import BadInput
 from lightseg.zoo import MODELS
 

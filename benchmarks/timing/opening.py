@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightseg.benchmarks.inputs import how_many, network_inputs, own_size, photographs
-from lightseg.benchmarks.subject import INTERPRETER, Subject
+from lightseg.benchmarks.timing.inputs import how_many, network_inputs, own_size, photographs
+from lightseg.benchmarks.timing.subject import INTERPRETER, Subject
 from lightseg.errors import Unsupported
 from lightseg.export.runner import Runner
 from lightseg.spec import Preprocess
