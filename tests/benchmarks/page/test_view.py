@@ -1,0 +1,167 @@
+"""What stands on the page: the numbers of the result, and the kinds apart."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from lightseg.benchmarks.page import plots
+from lightseg.benchmarks.page.render import as_html, headline
+from lightseg.benchmarks.page.sections import cards, further, panels, pictures
+from lightseg.benchmarks.page.text import as_csv, as_markdown
+from lightseg.benchmarks.page.view import View, score_of, view
+from lightseg.benchmarks.results.cited import CITED
+from tests.benchmarks.page.conftest import ENVIRONMENT, Tags
+
+pytest.importorskip("jinja2", reason="the page needs the extra report")
+
+
+def test_the_first_sentence_and_the_warning(page: View) -> None:
+    assert headline(page) == (
+        "sinet-clova takes 0.495 ms as tflite, 2.0 times as fast as PyTorch eager, by processor time."
+    )
+    html = as_html(page)
+    assert html.index("2.0 times as fast") < html.index("1 of 2 rows NOISY") < html.index("All rows")
+    assert "warm-up never settled" in html
+    assert "1 PUBLISHABLE" in html and "0 INVALID" not in html
+
+
+def test_the_first_sentence_is_not_about_peers(page: View) -> None:
+    file = page.groups[0].lines[1]
+    peer = replace(file, network="Selfie", runtime="tflite (peer)")
+    others = replace(page.groups[0], network="Selfie", lines=(peer, replace(peer, threads=2)))
+    assert headline(replace(page, groups=(page.groups[0], others))) == headline(page)
+    assert "(peer)" not in plots.short(peer)
+
+
+def test_rows_of_several_runs_say_so(result: dict[str, Any]) -> None:
+    result["resumed"] = [{**ENVIRONMENT, "time": "2026-11-23T00:00:00Z", "commit": "def"}]
+    assert "<dd>2026-11-23T00:00:00Z, commit def</dd>" in as_html(view([result]))
+
+
+def test_an_invalid_row_is_never_the_fastest(page: View) -> None:
+    eager, file = page.groups[0].lines
+    group = replace(page.groups[0], lines=(eager, replace(file, verdict="INVALID")))
+    assert group.fastest is eager
+    assert "1 of 2 rows INVALID" in as_html(replace(page, groups=(group,)))
+
+
+def test_accuracy_is_found_by_file_and_by_model(result: dict[str, Any]) -> None:
+    scores = {
+        "sinet-clova-fp32.tflite": {"per_image_person_iou": 95.1, "confusion_miou": 96.0},
+        "sinet.clova": {"per_image_person_iou": 95.2},
+    }
+    shown = view([result, {"kind": "scores", "scores": scores}])
+    assert [score_of(shown, line) for line in shown.lines] == [
+        ("per_image_person_iou", 95.2),
+        ("per_image_person_iou", 95.1),
+    ]
+    html = as_html(shown)
+    assert "person IoU, mean over images, %" in html and "95.10" in html
+    assert as_markdown(shown).splitlines()[0].endswith("| accuracy, % |")
+
+
+def test_counts_and_emulation_stand_on_the_page_too(result: dict[str, Any]) -> None:
+    counted = {
+        "kind": "counted",
+        "artifacts": [
+            {"name": "a.onnx", "counts": {"params": 5, "operators.conv": 3}, "missing": {"instructions": "no"}},
+            {"name": "b.onnx", "counts": {"params": 1234}, "missing": {}},
+        ],
+    }
+    row = {
+        "artifact": "a.onnx",
+        "instructions": 45_600_000,
+        "counter": "qemu",
+        "relative_error": None,
+        "parity": [],
+        "disagrees": None,
+        "details": {"runtime": "onnxruntime", "version": "1"},
+    }
+    html = as_html(view([result, counted, {"kind": "emulated", "rows": [row]}]))
+    for expected in ("1,234", "instructions, x86-64", "45.6", "not compared"):
+        assert expected in html
+    assert headline(view([counted])) == "Exact counts; nothing was timed."
+
+
+LAYERS: dict[str, Any] = {
+    "layers": [
+        {"name": "stem", "op": "Conv", "kind": "conv", "value": 3.0},
+        {"name": "stem_act", "op": "PRelu", "kind": "activation", "value": 1.0},
+    ],
+    "unit": "ms",
+    "source": "a profiler",
+}
+
+
+def test_layers_are_shares_of_the_whole_and_say_what_they_are(result: dict[str, Any]) -> None:
+    counted = {**LAYERS, "unit": "MACs", "source": "counted", "layers": [{**LAYERS["layers"][0], "bytes": 4}]}
+    result["layers"] = {"a.onnx": LAYERS, "b.tflite": counted, "c.ncnn": {"reason": "no <profiler>"}}
+    shown = view([result])
+    profiled, work = panels(shown)
+    assert [(kind.name, kind.share) for kind in profiled.kinds] == [("conv", 0.75), ("activation", 0.25)]
+    assert not profiled.counted and work.counted and len(work.strips) == 2
+    html = as_html(shown)
+    assert "counted, not timed" in html and "c.ncnn: no &lt;profiler&gt;" in html
+    pieces = re.findall(r'<rect class="k\d" x="([\d.]+)" y="0" width="([\d.]+)"', profiled.strips[0][1])
+    assert len(pieces) == 2
+    assert sum(map(float, pieces[-1])) == pytest.approx(1000, abs=1)
+
+
+def test_masks_and_the_cards_that_show_them(result: dict[str, Any]) -> None:
+    same = {
+        "network": "sinet-clova",
+        "precision": "fp32",
+        "mask": "data:image/jpeg;base64,AA",
+        "overlay": "data:image/x",
+    }
+    rows = [{**same, "runtime": name, "cutout": f"data:image/{name[0]}"} for name in ("PyTorch eager", "tflite")]
+    other = {**rows[0], "runtime": "onnx", "mask": "data:image/jpeg;base64,BB"}
+    lost = {"network": "sinet-clova", "runtime": "ncnn", "precision": "", "reason": "it died"}
+    result["samples"] = {"photo": "data:image/jpeg;base64,CC", "rows": [*rows, other, lost]}
+    shown = view([result])
+    assert [runtimes for runtimes, _ in pictures(shown)[0][1]] == [["PyTorch eager", "tflite"], ["onnx"]]
+    (card,) = cards(shown)
+    assert (card.line.runtime, card.picture) == ("tflite", "data:image/t")
+    tags = Tags(as_html(shown))
+    assert tags.fetched == []
+    assert tags.seen.count("img") == 1 + 1 + 2 * 3
+
+
+def test_a_boundary_nobody_foresaw_has_a_column(result: dict[str, Any]) -> None:
+    result["rows"][1]["summary"]["across_the_wire"] = {**result["rows"][1]["summary"]["run"], "median_ms": 7.25}
+    shown = view([result])
+    assert "across_the_wire" in further(shown)
+    html = as_html(shown)
+    assert "<th>across the wire</th>" in html and "7.25" in html
+
+
+def test_published_cited_measured_and_predicted_never_share_a_column(result: dict[str, Any]) -> None:
+    result["cited"] = [*result["cited"], {**result["cited"][0], "kind": "predicted", "milliseconds": 77.7}]
+    html = as_html(view([result]))
+    assert "77.7" not in html, "only what is cited may stand under that heading"
+    (table,) = (part for part in html.split("<table") if "ms, cited" in part)
+    body = table.partition("</table>")[0]
+    for citation in CITED:
+        assert f"<td>{citation.milliseconds}</td>" in body and citation.source in body and citation.read in body
+        assert citation.kind == "cited"
+    measured = [number for line in view([result]).lines for number in (f"{line.p50:.3g}",)]
+    assert not any(f"<td>{number}</td>" in body for number in measured)
+    elsewhere = as_markdown(view([result])) + as_csv(view([result]))
+    assert "Qualcomm" not in elsewhere
+    assert "published" not in html and "predicted." in html
+
+
+def test_a_busy_machine_is_judged_by_processor_time(page: View) -> None:
+    (group,) = page.groups
+    eager, file = group.lines
+    slow = {**file.statistics, "run": {**file.statistics["run"], "median_ms": 9.0}}
+    crowded = replace(group, lines=(eager, replace(file, statistics=slow)))
+    assert crowded.by_processor_time and crowded.fastest.runtime == "tflite"
+    assert 'class="cpu"' in plots.bars(crowded)
+    quiet = replace(group, lines=(eager, replace(file, verdict="PUBLISHABLE", statistics=slow)))
+    assert not quiet.by_processor_time and quiet.fastest is eager
+    assert headline(replace(page, groups=(quiet,))).endswith("takes 1 ms as PyTorch eager.")
