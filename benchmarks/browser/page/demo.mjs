@@ -1,19 +1,15 @@
 // The demonstration: a picture in, its mask, cut-out and overlay out, and what that cost. Everything is fetched from
 // the address this page came from.
+import { KEPT, classes, costs } from './figures.mjs';
+import { Trouble, VIEWS, photo, pixels, put } from './pictures.mjs';
 import { alphaAt, maskAt } from './pixels.mjs';
 
 const el = (id) => document.getElementById(id);
 const asked = new URLSearchParams(location.search);
-const VIEWS = ['Overlay', 'Cut-out', 'Mask', 'Photo'];
 const SHOWN = 1280; // the longer side of what is painted; files are saved at the photo's own size
-const PIXELS = 60e6; // more than this and the tab may run out of memory
 const REPEATS = 12; // runs of a still photo, so that the figure is not the first one's
-const KEPT = 60; // runs in the small chart
-const TINT = 0.5;
 
 const state = { files: [], file: null, runtime: '', threads: 1, view: 'Overlay', frames: new Map(), source: null, result: null, runs: [], token: 0 };
-
-class Trouble extends Error {} // said to the user as it is
 
 function say(text) {
   el('message').textContent = text;
@@ -152,7 +148,7 @@ async function still(source) {
     if (i < 2) await new Promise((resolve) => { setTimeout(resolve, 20); }); // the words above are to be seen
     if (token !== state.token || !(await seen(source, network, token))) return;
     if (i === 0) { source.first = state.runs.pop().run; paint(); }
-    costs(network);
+    costs(network, { ...state, first: source.first });
   }
   busy('');
   document.body.dataset.state = 'done';
@@ -187,7 +183,7 @@ async function live() {
       source.picture = pen.canvas;
       source.size = [pen.canvas.height, pen.canvas.width];
       source.rgba = pen.getImageData(0, 0, pen.canvas.width, pen.canvas.height).data;
-      if (await seen(source, network, token)) { paint(); costs(network); }
+      if (await seen(source, network, token)) { paint(); costs(network, state); }
       await new Promise((resolve) => { requestAnimationFrame(resolve); });
     }
   } finally {
@@ -196,24 +192,6 @@ async function live() {
 }
 
 // --- pictures
-
-/** A file or blob as RGBA on white, rotated as a viewer shows it, its colour profile ignored as in training. */
-async function photo(blob, name) {
-  let bitmap;
-  try {
-    bitmap = await createImageBitmap(blob, { imageOrientation: 'from-image', colorSpaceConversion: 'none', premultiplyAlpha: 'none' });
-  } catch {
-    throw new Trouble(`${name} is no picture this browser can read; take a JPEG, PNG or WebP file.`);
-  }
-  const { width, height } = bitmap;
-  if (width * height > PIXELS) throw new Trouble(`${name} has ${(width * height / 1e6).toFixed(0)} million pixels, more than this page takes (${PIXELS / 1e6}); shrink it first.`);
-  const pen = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
-  pen.fillStyle = '#fff';
-  pen.fillRect(0, 0, width, height);
-  pen.drawImage(bitmap, 0, 0);
-  bitmap.close();
-  return { picture: pen.canvas, size: [height, width], rgba: pen.getImageData(0, 0, width, height).data, name };
-}
 
 async function take(blob, name) {
   busy('Reading the picture …');
@@ -228,137 +206,26 @@ async function sample() {
   await take(await reply.blob(), 'sample.jpg');
 }
 
-/** The result as pixels of one view. */
-function pixels(view, { at: [height, width], alpha, mask, source }, picture) {
-  const pen = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
-  pen.drawImage(picture ?? source.picture, 0, 0, width, height);
-  if (view === 'Photo') return pen.canvas;
-  const image = pen.getImageData(0, 0, width, height);
-  const { data } = image;
-  const { colours } = state.file;
-  const two = colours.length === 2;
-  for (let i = 0, p = 0; i < mask.length; i += 1, p += 4) {
-    if (view === 'Cut-out') {
-      data[p + 3] = Math.round(alpha[i] * 255);
-    } else {
-      const paint = two ? colours[1] : colours[mask[i]];
-      const share = view === 'Mask' ? 1 : two ? TINT * alpha[i] : TINT;
-      const flat = two ? (mask[i] ? [255, 255, 255] : [0, 0, 0]) : paint;
-      for (let c = 0; c < 3; c += 1) data[p + c] = view === 'Mask' ? flat[c] : data[p + c] + (paint[c] - data[p + c]) * share;
-    }
-  }
-  pen.putImageData(image, 0, 0);
-  return pen.canvas;
-}
-
 function paint() {
   if (!state.result) return;
-  const painted = VIEWS.map((view) => pixels(view, state.result));
+  const painted = VIEWS.map((view) => pixels(view, state.result, state.file.colours));
   put(painted[VIEWS.indexOf(state.view)], el('large'), state.view, 1);
   VIEWS.forEach((view, i) => put(painted[i], el('views').children[i].firstChild, view, Math.min(1, 240 / Math.max(painted[i].width, painted[i].height))));
   el('screen').classList.add('filled');
   el('large').setAttribute('aria-label', `${state.view} of ${state.result.source.name}`);
   el('save').disabled = false;
-  classes();
-}
-
-/** One picture on a canvas; what is clear shows a board of two greys. */
-function put(picture, canvas, view, scale) {
-  [canvas.width, canvas.height] = [picture.width, picture.height].map((side) => Math.max(1, Math.round(side * scale)));
-  const pen = canvas.getContext('2d');
-  if (view === 'Cut-out') {
-    const style = getComputedStyle(document.documentElement);
-    const step = Math.max(4, Math.round(Math.max(canvas.width, canvas.height) / 40));
-    for (let y = 0; y < canvas.height; y += step) {
-      for (let x = 0; x < canvas.width; x += step) {
-        pen.fillStyle = style.getPropertyValue((x + y) / step % 2 ? '--check-2' : '--check-1');
-        pen.fillRect(x, y, step, step);
-      }
-    }
-  }
-  pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
+  classes(state.file, state.result.mask);
 }
 
 async function save() {
   const { planes, size, source } = state.result;
   const whole = { at: source.size, alpha: alphaAt({ planes, size }, source.size, state.file.foreground), mask: new Uint8Array(source.size[0] * source.size[1]), source };
-  const blob = await pixels('Cut-out', whole).convertToBlob({ type: 'image/png' });
+  const blob = await pixels('Cut-out', whole, state.file.colours).convertToBlob({ type: 'image/png' });
   const link = document.createElement('a');
   link.href = URL.createObjectURL(blob);
   link.download = `${source.name.replace(/\.[^.]*$/, '')}_cutout.png`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-}
-
-// --- figures
-
-const middle = (values) => { const sorted = [...values].sort((a, b) => a - b); return sorted[sorted.length >> 1]; };
-const ms = (value) => (value >= 100 ? value.toFixed(0) : value.toFixed(1));
-
-function rows(list, pairs) {
-  list.replaceChildren(...pairs.flatMap(([name, value, dot]) => {
-    const [term, text] = [document.createElement('dt'), document.createElement('dd')];
-    if (dot) { const mark = document.createElement('i'); mark.className = `dot ${dot}`; term.append(mark); }
-    term.append(name);
-    text.textContent = value;
-    return [term, text];
-  }));
-}
-
-function costs(network) {
-  const { runs } = state;
-  if (!runs.length) return;
-  const [prepare, run, read] = ['prepare', 'run', 'read'].map((part) => middle(runs.map((one) => one[part])));
-  el('run').textContent = ms(run);
-  el('what').textContent = `the network, median of ${runs.length}`;
-  const total = prepare + run + read;
-  el('parts').replaceChildren(...[prepare, run, read].map((part) => { const bar = document.createElement('i'); bar.style.width = `${(100 * part) / total}%`; return bar; }));
-  rows(el('cost'), [
-    ['resize and normalise', `${ms(prepare)} ms`, 'p1'],
-    ['network', `${ms(run)} ms`, 'p2'],
-    ['enlarge to the picture', `${ms(read)} ms`, 'p3'],
-    ['photo to mask', `${ms(total)} ms`],
-    ['that is', `${(1000 / total).toFixed(total < 100 ? 0 : 1)} a second`],
-    ['load', `${ms(network.loaded)} ms`],
-    ...(state.source.first ? [['first run', `${ms(state.source.first)} ms`]] : []),
-  ]);
-  spark(runs.map((one) => one.run));
-  const { details, file } = { details: network.details(), file: state.file };
-  rows(el('facts'), [
-    ['file', `${file.file}, ${(file.bytes / 1e3).toFixed(0)} kB`],
-    ['input', `${file.contract.size.join('×')} ${file.contract.preprocess.order}, ${file.contract.takes} ${file.contract.dtype}`],
-    ['runtime', `${file.runtime} ${details.version ?? file.version}`],
-    ['WebAssembly', `${details.simd ? 'SIMD' : 'no SIMD'}, ${state.threads} thread${state.threads > 1 ? 's' : ''} of ${details.processors}`],
-    ['isolated', details.isolated ? 'yes' : 'no: threads are off'],
-    ['weights', file.weights],
-  ]);
-}
-
-function spark(values) {
-  const top = Math.max(...values);
-  const step = 240 / KEPT;
-  el('spark').innerHTML = values.map((value, i) => {
-    const height = Math.max(1, (46 * value) / top);
-    return `<rect x="${((KEPT - values.length + i) * step).toFixed(1)}" y="${(48 - height).toFixed(1)}" width="${(step - 1).toFixed(1)}" height="${height.toFixed(1)}" rx="1"/>`;
-  }).join('');
-}
-
-function classes() {
-  const { names, colours } = state.file;
-  const counts = names.map(() => 0);
-  for (const one of state.result.mask) counts[one] += 1;
-  const all = state.result.mask.length;
-  const found = names.map((name, i) => ({ name, colour: colours[i], share: counts[i] / all })).filter((one, i) => one.share > 0.0005 && (names.length > 2 || i === 1));
-  found.sort((a, b) => b.share - a.share);
-  el('classes').replaceChildren(...(found.length ? found.slice(0, 8) : [{ name: names.length === 2 ? names[1] : 'nothing', colour: [128, 128, 128], share: 0 }]).map(({ name, colour, share }) => {
-    const row = document.createElement('div');
-    row.className = 'class';
-    row.innerHTML = '<span></span><b></b><div class="bar"><i></i></div>';
-    row.children[0].textContent = name;
-    row.children[1].textContent = `${(100 * share).toFixed(1)} %`;
-    Object.assign(row.querySelector('i').style, { width: `${100 * share}%`, background: `rgb(${colour.join()})` });
-    return row;
-  }));
 }
 
 // --- hands

@@ -86,7 +86,8 @@ def test_the_page_names_no_other_place(name: str) -> None:
 
 def test_the_script_and_the_page_agree_on_names() -> None:
     page = (PAGE / "index.html").read_text(encoding="utf-8")
-    used = set(re.findall(r"\bel\('([a-z-]+)'\)", (PAGE / "demo.mjs").read_text(encoding="utf-8")))
+    scripts = "".join((PAGE / f"{name}.mjs").read_text(encoding="utf-8") for name in ("demo", "figures", "pictures"))
+    used = set(re.findall(r"\bel\('([a-z-]+)'\)", scripts))
     assert used
     assert used <= set(re.findall(r'id="([a-z-]+)"', page))
 
