@@ -14,6 +14,7 @@ from torch import fx
 from lightseg.export.rewrites.affine_as_depthwise import affine_as_depthwise
 from lightseg.export.rewrites.blend_prelu import blend_prelu
 from lightseg.export.rewrites.by_rows import by_rows
+from lightseg.export.rewrites.concat_as_sum import concat_as_sum
 from lightseg.export.rewrites.conv_before_upsample import conv_before_upsample
 from lightseg.export.rewrites.deconv_to_depth import deconv_to_depth
 from lightseg.export.rewrites.dense_groups import dense_groups
@@ -44,6 +45,7 @@ __all__ = [
     "affine_as_depthwise",
     "blend_prelu",
     "by_rows",
+    "concat_as_sum",
     "conv_before_upsample",
     "deconv_to_depth",
     "dense_groups",
@@ -94,6 +96,7 @@ REWRITES: tuple[Rewrite, ...] = (
     split_depthwise,
     dense_groups,
     deconv_to_depth,
+    concat_as_sum,
     late_concat,
     pack_columns,
     widen_gate,
@@ -116,10 +119,11 @@ def for_int8(rules: Sequence[Rewrite]) -> tuple[Rewrite, ...]:
     """``rules`` without those that make convolutions of other operations: what is a convolution will be quantised.
 
     So would a PReLU (`blend_prelu`; `split_prelu` takes its place) and a mean of pixels (`even_channels`), and the mean
-    would fall to the other side of every tie.
+    would fall to the other side of every tie. A sum in place of a concatenation (`concat_as_sum`) would be one rounding
+    more.
     """
     kept = (split_prelu if rule is blend_prelu else rule for rule in rules)
-    return tuple(rule for rule in kept if rule is not even_channels)
+    return tuple(rule for rule in kept if rule not in (even_channels, concat_as_sum))
 
 
 def rewrite(graph: fx.GraphModule, rewrites: Sequence[Rewrite]) -> dict[str, int]:
