@@ -122,10 +122,11 @@ def rewrites() -> tuple[Rewrite, ...]:
 
     Measured on x86, one thread: PReLU as max and min in place of PRelu takes SINet to 0.60 of the time, ExtremeC3Net to
     0.88, C3Net to 0.83, C3NetV2 to 0.85; `blend_prelu`, which stays in the layout of its convolutions, the portrait
-    networks to 0.80 and 0.92 of that, and `fill_lanes` ExtremeC3Net to 0.74 once more; `late_concat` and `turn_steep`
-    the street SINet to 0.91 and C3NetV2 to 0.91, `even_channels` C3NetV2 to 0.88 of that; `dense_groups`, which lets
-    `fill_lanes` reach 30, 42 and 54 channels, the street SINet to 0.86 and with `concat_as_sum` to 0.77; norms that go
-    into the blend C3Net to 0.95. max(x, a x) is 0.92 of max and min. Depth to space in place of ConvTranspose was slower (C3Net 1.16).
+    networks to 0.80 and 0.92 of that, and C3Net to 0.95 once more as it takes norms along; `fill_lanes` ExtremeC3Net to
+    0.74; `late_concat` and `turn_steep` the street SINet to 0.91 and C3NetV2 to 0.91, `even_channels` C3NetV2 to 0.88
+    of that; `dense_groups`, which lets `fill_lanes` reach 30, 42 and 54 channels, the street SINet to 0.86, and with
+    `concat_as_sum` to 0.77. max(x, a x) is 0.92 of max and min. Depth to space in place of ConvTranspose was slower
+    (C3Net 1.16).
     """
     from lightseg.export import rewrites as r
 
