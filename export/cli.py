@@ -23,6 +23,7 @@ EXAMPLES = """\
   lightseg-export --model sinet --to onnx --precision int8 --calibration photos  eight bits, judged on held-out photos
   lightseg-export --model sinet --to onnx,ncnn --plain                           by the general converters, to compare
   lightseg-export --matrix --out docs                                            what is proven, as a table; resumes
+  lightseg-export --matrix --calibration portrait=DIR,street=DIR --out docs      its int8 cells too
   lightseg-export --list                                                         what this machine can do
 """
 
@@ -220,7 +221,7 @@ def _matrix(args: argparse.Namespace) -> int:
     for name in asked[0]:
         create_model(name)  # weights that are missing say nothing about a target
     models, targets, precisions = asked
-    int8 = [word for name in ("calibration", "evaluation", "max_drop") for word in _option(args, name)]
+    int8 = {task: _int8_words(args, task) for task in dict.fromkeys(spec.task for spec in MODELS.values())}
     cells = run_matrix(Path(args.out), models, targets, precisions, lambda text: _say(args, text), int8)
     counts = {status: sum(c.status == status for c in cells) for status in ("validated", "blocked", "not run")}
     _say(args, f"{', '.join(f'{n} {status}' for status, n in counts.items())}: see {args.out}/support.md")
@@ -228,10 +229,28 @@ def _matrix(args: argparse.Namespace) -> int:
     return 0
 
 
-def _option(args: argparse.Namespace, name: str) -> list[str]:
-    """An option as it was given, for a command of its own; nothing where it was not."""
-    value = getattr(args, name)
-    return [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
+def _int8_words(args: argparse.Namespace, task: str) -> list[str]:
+    """The options of int8 for a command of its own; none where no photographs are given for ``task``."""
+    given = {"--calibration": _folder(args.calibration, task), "--evaluation": _folder(args.evaluation, task)}
+    if args.calibration and not given["--calibration"]:
+        return []
+    given["--max-drop"] = None if args.max_drop is None else str(args.max_drop)
+    return [word for option, value in given.items() if value for word in (option, value)]
+
+
+def _folder(text: str | None, task: str) -> str | None:
+    """``text`` is one folder for all, or TASK=DIR[,TASK=DIR…]. Errors: `UnknownName` for a task nobody knows."""
+    from lightseg.errors import UnknownName
+    from lightseg.zoo import MODELS
+
+    if not text or "=" not in text:
+        return text
+    named = dict(part.split("=", 1) if "=" in part else (part, "") for part in text.split(","))
+    known = {spec.task: True for spec in MODELS.values()}
+    unknown = next((word for word in named if word not in known), None)
+    if unknown is not None:
+        raise UnknownName("task", unknown, known)
+    return named.get(task)
 
 
 def _list(args: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,11 +102,11 @@ def run_matrix(
     targets: Sequence[str],
     precisions: Sequence[str],
     tell: Callable[[str], None] = lambda text: None,
-    int8: Sequence[str] = (),
+    int8: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Cell]:
     """Decide every cell asked for that is not decided by the present code; ``folder`` is written after each.
 
-    ``int8`` are the words of lightseg-export that name the photographs; without them no int8 cell is run.
+    ``int8`` has by task the words of lightseg-export that name the photographs; without them no int8 cell is run.
 
     Errors: `UnknownName` for words nobody knows; `BadInput` for damaged results.
     """
@@ -115,7 +115,7 @@ def run_matrix(
         asked = cell.model in models and cell.target in targets and cell.precision in precisions
         if asked and (not cell.decided or cell.old):
             tell(f"{cell.model} {cell.target} {cell.precision}")
-            cells[cell.key] = decide(Cell(*cell.key), int8)
+            cells[cell.key] = decide(Cell(*cell.key), (int8 or {}).get(MODELS[cell.model].task, ()))
             write_cells(folder, cells.values())
     write_cells(folder, cells.values())
     return list(cells.values())
@@ -169,6 +169,7 @@ def _summary(record: dict[str, Any] | None) -> dict[str, Any] | None:
     return {
         "int8_layers": record["int8_layers"],
         "float_layers": len(record["float_layers"]),
+        "int8_macs": record["int8_macs"],
         "task_loss": record["task_loss"],
         "calibration_images": record["calibration"]["images"]["ranges"],
     }

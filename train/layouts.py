@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lightseg.camvid import CAMVID, CAMVID_MERGE
 from lightseg.errors import BadInput, UnknownName
 
 Table = NDArray[np.uint8]
@@ -117,11 +118,6 @@ LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 3
 TRAIN_IDS = _table({i: i for i in range(19)})
 """labelTrainIds: 0…18, and void as 19 (the authors' files) or 255 (the official ones)."""
 FROM_LABEL_IDS = _table(dict(zip(LABEL_IDS, range(19))))
-
-CAMVID = (10, 2, 5, 0, 1, 8, 7, 4, 13, 11, 18)
-"""The Cityscapes class each of CamVid's 11 classes is trained as: the heads keep their meaning and their width."""
-CAMVID_MERGE = ((3, 2), (6, 7), (9, 8), (12, 18), (17, 18), (14, 13), (15, 13), (16, 13))
-"""Cityscapes classes CamVid does not tell apart: wall, traffic light, terrain, rider, motorcycle, truck, bus, train."""
 
 PERSON = (0, 1)
 STREET = tuple(range(19))

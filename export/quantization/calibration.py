@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lightseg.camvid import CAMVID
 from lightseg.errors import BadInput
 from lightseg.files import sha256_of
 from lightseg.images import Photo, read_photo, resize
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+VOID = 255
 FEWEST = 16
 """Of fewer photographs, half for the ranges and a quarter each to choose and to judge, no part says anything."""
 
@@ -29,7 +32,7 @@ class Counts:
     judging: int = 256
 
 
-COUNTS = {"portrait": Counts(), "street": Counts(16, 12, 48)}
+COUNTS = {"portrait": Counts(), "street": Counts(12, 8, 24)}
 """Street scenes have ten to forty times the pixels, and PyTorch takes a second for each."""
 
 
@@ -40,6 +43,8 @@ class Picture:
     path: Path
     sha256: str
     mask: Path | None
+    streets: bool = False
+    """The mask holds CamVid's classes, not a person."""
 
     def read(self, size: tuple[int, int]) -> Photo:
         """H×W×3 uint8 RGB at ``size``. Errors: `BadInput` for a file that is no readable picture."""
@@ -47,10 +52,19 @@ class Picture:
 
     def truth(self, size: tuple[int, int]) -> NDArray[np.bool_]:
         """The labelled person, H×W at ``size``, nearest neighbour: mask values above 127."""
+        return self._grey(size) > 127
+
+    def classes(self, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """The labelled class of Cityscapes, `VOID` where there is none, H×W at ``size``, nearest neighbour."""
+        table = np.full(256, VOID, np.uint8)
+        table[: len(CAMVID)] = CAMVID
+        known: NDArray[np.uint8] = table[self._grey(size)]
+        return known
+
+    def _grey(self, size: tuple[int, int]) -> NDArray[np.uint8]:
         assert self.mask is not None
         with Image.open(self.mask) as file:
-            grey = file.convert("L").resize((size[1], size[0]), Image.Resampling.NEAREST)
-        return np.asarray(grey) > 127
+            return np.asarray(file.convert("L").resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 
 @dataclass(frozen=True)
@@ -101,17 +115,27 @@ def pictures(folder: Path, option: str) -> list[Picture]:
     files = sorted(p for p in inside.iterdir() if p.suffix.lower() in ENDINGS)
     if not files:
         raise BadInput(f"{inside} holds no photographs ({', '.join(ENDINGS)}); give {option} a folder that does")
-    masks = _masks(inside)
+    masks, streets = _masks(inside), _is_camvid(inside.parent / "manifest.json")
     found = {sha256_of(p): p for p in reversed(files)}
     if len(found) < FEWEST:
         raise BadInput(f"{inside} holds {len(found)} different photographs; {option} needs at least {FEWEST}")
-    return [Picture(path, digest, masks.get(path.stem)) for digest, path in sorted(found.items())]
+    return [Picture(path, digest, masks.get(path.stem), streets) for digest, path in sorted(found.items())]
 
 
 def _masks(images: Path) -> dict[str, Path]:
     """By the stem of the image: masks/ stands beside images/."""
     folder = images.parent / "masks"
     return {p.stem: p for p in folder.iterdir()} if images.name == "images" and folder.is_dir() else {}
+
+
+def _is_camvid(manifest: Path) -> bool:
+    """Whether the masks are said to be CamVid's. Errors: `BadInput` for a damaged manifest."""
+    try:
+        return manifest.is_file() and json.loads(manifest.read_text(encoding="utf-8")).get("source") == "camvid"
+    except (ValueError, AttributeError) as error:
+        raise BadInput(
+            f"{manifest} is damaged ({error}); mend it, or take the photographs to another folder"
+        ) from error
 
 
 def _refuse_overlap(known: Sequence[Picture], judging: Sequence[Picture], first: Path, second: Path) -> None:

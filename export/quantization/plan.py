@@ -27,7 +27,7 @@ from lightseg.export.quantization.scheme import Scheme
 from lightseg.export.quantization.selection import fewest_floats, macs
 from lightseg.export.quantization.simulation import as_input
 from lightseg.export.quantization.steps import Steps, compare_steps
-from lightseg.export.quantization.task_loss import ALLOWED, OWN, Answer, Judge, TaskLoss, allowed
+from lightseg.export.quantization.task_loss import Answer, Judge, TaskLoss, allowed
 from lightseg.export.reference import Reference
 from lightseg.export.runner import Runner
 from lightseg.images import Photo
@@ -38,6 +38,8 @@ RANKING = 4
 """Images the harm of every single layer is measured on."""
 MARGIN = 0.8
 """Of what a file may lose, how much the choosing photographs may show: others judge it."""
+STREETS = 1.0
+"""Points a street network is searched for unasked."""
 RECIPE = "recipe"
 """Where the record of a file keeps its `Recipe`."""
 COUNT = "int8_layers"
@@ -70,7 +72,7 @@ class Photographs:
     def max_drop(self, wish: Wish) -> float | None:
         """The points a search is to keep within; None where none is wanted. No street network keeps within its limit
         with every convolution in int8."""
-        return ALLOWED[OWN] if wish.max_drop is None and self.searched else wish.max_drop
+        return STREETS if wish.max_drop is None and self.searched else wish.max_drop
 
     def answer(self, network: Callable[[Tensor], Tensor], baked: bool) -> Answer:
         """The masks of a float32 network."""

@@ -13,6 +13,14 @@ from lightseg.export.quantization.scheme import Scheme
 
 PER_IMAGE = 2048
 """Values of a map kept from every image, evenly spaced; the extremes are kept as well."""
+SPARSE = 4096
+"""Values of a channel looked at, evenly spaced, to find what all but `RARE` of them stay below."""
+RARE = 1e-3
+"""Borders of long kernels and single pixels go far beyond what a channel does otherwise: a grid that fits them leaves
+the rest a few steps. C3NetV2 with CamVid's weights at 384×512, every convolution in int8, simulated on 13 images: with
+channels evened out by their peaks 84.6 % of the pixels keep their class, 95.7 % so."""
+FAR = 2.0**-7
+"""Of a channel's peak, what it counts for at least."""
 SHRINK = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 """Parts of the largest and of the smallest value tried as ends of the range."""
 
@@ -25,15 +33,23 @@ class Seen:
     lowest: float = 0.0
     highest: float = 0.0
     largest: Tensor = field(default_factory=lambda: torch.zeros(0))
-    """|x| at its largest, per channel."""
+    """What |x| stays below but for `RARE` values of an image, on any image, per channel."""
 
     def add(self, x: Tensor) -> None:
         """One image's map, 1×C×H×W."""
         flat = x.reshape(-1)
         self.kept.append(flat[:: max(1, flat.numel() // PER_IMAGE)].float().clone())
         self.lowest, self.highest = min(self.lowest, float(flat.min())), max(self.highest, float(flat.max()))
-        peak = x.abs().amax((0, 2, 3))
-        self.largest = peak if not len(self.largest) else torch.maximum(self.largest, peak)
+        reach = _reach(x)
+        self.largest = reach if not len(self.largest) else torch.maximum(self.largest, reach)
+
+
+def _reach(x: Tensor) -> Tensor:
+    """Per channel of a 1×C×H×W map."""
+    sizes = x[0].flatten(1).abs()
+    kept = sizes[:, :: max(1, sizes.shape[1] // SPARSE)]
+    typical = kept.topk(int(RARE * kept.shape[1]) + 1).values[:, -1]
+    return typical.maximum(FAR * sizes.amax(1))
 
 
 def watch(graph: fx.GraphModule, images: Iterable[Tensor]) -> dict[str, Seen]:

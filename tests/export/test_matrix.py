@@ -120,7 +120,15 @@ def test_what_is_not_installed_was_not_run(process: list[list[str]], monkeypatch
 INT8 = {
     "int8_layers": 40,
     "float_layers": ["conv_3", "conv_7"],
-    "task_loss": {"metric": "person IoU", "against": "labels", "float32": 96.0, "int8": 95.75, "images": 9},
+    "int8_macs": 0.75,
+    "task_loss": {
+        "metric": "person IoU",
+        "against": "labels",
+        "float32": 96.0,
+        "int8": 95.75,
+        "images": 9,
+        "alike": 98.5,
+    },
     "calibration": {"images": {"ranges": 30}, "sha256": {"ranges": ["f"] * 30}},
 }
 
@@ -133,11 +141,28 @@ def test_int8_is_run_with_the_photographs_named(process: list[list[str]], monkey
     done = decide(cell, ["--calibration", "photos"])
     assert process[0][-2:] == ["--calibration", "photos"]
     assert done.quantization and "sha256" not in str(done.quantization)
-    assert "40 of 42 convolutions in int8, 0.25 points of person IoU lost against labels on 9 images" in markdown(
-        [done if c.key == done.key else c for c in all_cells()]
-    )
+    page = markdown([done if c.key == done.key else c for c in all_cells()])
+    assert "40 of 42 convolutions (75 % of their work) in int8, 0.25 points of person IoU lost against labels" in page
+    assert "on 9 images, 98.50 against float32's own masks" in page
     decide(replace(cell, precision="fp32"), ["--calibration", "photos"])
     assert "photos" not in process[1]
+
+
+def test_every_task_has_its_own_photographs(
+    process: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RECORD, "quantization", INT8)
+    words = ["--matrix", "--model", "sinet,c3netv2", "--to", "onnx", "--precision", "int8", "--out", str(tmp_path)]
+    monkeypatch.setattr("lightseg.zoo.create_model", lambda name: None)
+    assert cli.main([*words, "--calibration", "portrait=a,street=b", "--evaluation", "street=c"]) == 0
+    assert [command[command.index("--calibration") :] for command in process] == [
+        ["--calibration", "a"],
+        ["--calibration", "b", "--evaluation", "c"],
+    ]
+    process.clear()
+    assert cli.main([*words, "--out", str(tmp_path / "other"), "--calibration", "portrait=a"]) == 0
+    assert len(process) == 1 and "c3netv2" not in process[0]
+    assert cli.main([*words, "--calibration", "streets=a"]) == 1
 
 
 @pytest.mark.parametrize(

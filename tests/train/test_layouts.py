@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from lightseg.camvid import CAMVID, CAMVID_MERGE
 from lightseg.errors import BadInput
-from lightseg.train import layouts
 from lightseg.train.check import check
 from lightseg.train.datasets import read, split
 from lightseg.train.layouts import LAYOUTS, VOID, find_pairs, merged
@@ -75,10 +75,10 @@ def test_missing_data_says_where_to_get_it(tmp_path: Path, layout: str) -> None:
 
 
 def test_camvid_classes_are_distinct_and_the_merged_ones_end_in_them() -> None:
-    assert len(set(layouts.CAMVID)) == 11
-    assert {coarse for _, coarse in layouts.CAMVID_MERGE} <= set(layouts.CAMVID)
-    assert {fine for fine, _ in layouts.CAMVID_MERGE} | set(layouts.CAMVID) == set(range(19))
-    assert merged(np.array([[3, 14, 0]], np.uint8), layouts.CAMVID_MERGE).tolist() == [[2, 13, 0]]
+    assert len(set(CAMVID)) == 11
+    assert {coarse for _, coarse in CAMVID_MERGE} <= set(CAMVID)
+    assert {fine for fine, _ in CAMVID_MERGE} | set(CAMVID) == set(range(19))
+    assert merged(np.array([[3, 14, 0]], np.uint8), CAMVID_MERGE).tolist() == [[2, 13, 0]]
 
 
 def test_a_held_out_part_is_stable_and_disjoint(demo: Path) -> None:
