@@ -19,6 +19,8 @@ SIDE = 768
 COPIED = 64 * 1024 * 1024
 """Bytes of the copied array, more than caches hold."""
 SECONDS = 1.5
+SIZES = (1 << 17, 1 << 19, 1 << 21, 1 << 23)
+"""Bytes of smaller arrays, which one of the caches holds: what a layer reads may lie there already."""
 
 
 def measure_ceilings(cores: list[int], child: Callable[..., Child] = Child, device: str = "cpu") -> dict[str, Any]:
@@ -52,8 +54,23 @@ class Ceilings:
         return {
             "macs_per_second": SIDE**3 / multiply,
             "bytes_per_second": 2 * COPIED / copy,
+            "bytes_per_second_of": [*map(copied, SIZES), [2 * COPIED, 2 * COPIED / copy]],
             "how": f"numpy, float32 product of {SIDE}x{SIDE}; copy of {COPIED >> 20} MiB, bytes read and written",
         }
+
+
+def copied(size: int) -> list[float]:
+    """Bytes moved by a copy of ``size`` bytes, again and again the same, and how many so in a second."""
+    import numpy as np
+
+    source = np.ones(size, np.uint8)
+    target, times = np.empty_like(source), max(1, (1 << 22) // size)
+
+    def several() -> None:
+        for _ in range(times):
+            np.copyto(target, source)
+
+    return [2.0 * size, 2 * size * times / best(several, SECONDS / 5)]
 
 
 def best(run: Callable[[], object], seconds: float) -> float:

@@ -71,6 +71,8 @@ def check(args: argparse.Namespace) -> None:
         error("--strict judges measured rows; this measures none")
     if args.to and not args.model:
         error("--to exports a model; name it with --model")
+    if args.roofline and not args.profile:
+        error("--roofline sets counts against this machine's limits: add --profile")
     if args.add and not args.report:
         error("--add shows earlier results on a page; say where with --report DIR")
     if args.report and (args.profile or args.setup or args.compare):
@@ -145,7 +147,12 @@ def comparing(args: argparse.Namespace, console: Console) -> Outcome:
 def profiling(args: argparse.Namespace, console: Console) -> Outcome:
     from lightseg.benchmarks.profile import profile
 
-    return profile(args.artifact, models(args), args.input_size, console), ()
+    with exported(args) as artifacts:
+        if not args.roofline:
+            return profile(artifacts, models(args), args.input_size, console), ()
+        from lightseg.benchmarks.timing.mode import cores
+
+        return profile(artifacts, models(args), args.input_size, console, cores(args, 1)), ()
 
 
 def counting(args: argparse.Namespace, console: Console) -> Outcome:

@@ -17,6 +17,7 @@ EXAMPLES = """\
   lightseg-bench a.onnx --against plain                  what our rewrites bring, beside the general converter's file
   lightseg-bench --model sinet --profile                 params, MACs and bytes per layer; nothing is timed
   lightseg-bench --profile out/sinet-lightseg-fp32.onnx  the same, counted again from the file
+  lightseg-bench --profile --roofline --model sinet --to onnx    against this machine's limits, operator by operator
   lightseg-bench a.onnx a.tflite --counters              exact counts, instructions too; nothing is timed
   lightseg-bench a.tflite --write-budget budget.json     keep them, and in CI …
   lightseg-bench a.tflite --budget budget.json           … fail when one rises: one line each, exit status 1
@@ -74,6 +75,11 @@ def parser() -> argparse.ArgumentParser:
         help="take turns with an artifact, a peer or a model; or with plain, the general converter's file of the same",
     )
     p.add_argument("--profile", action="store_true", help="count params, MACs and bytes per layer; time nothing")
+    p.add_argument(
+        "--roofline",
+        action="store_true",
+        help="with --profile: measure what this machine can do at best, and what every operator takes at least",
+    )
     add_counting(p)
     add_remote(p)
     add_reporting(p)

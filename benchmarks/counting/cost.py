@@ -29,7 +29,8 @@ Kind = Literal[
 Role = Literal["weight", "bias", "slope", "affine", "buffer", "zero bias", "constant"]
 
 TRAINED: tuple[Role, ...] = ("weight", "bias", "slope", "affine")
-MAC_KINDS: tuple[Kind, ...] = ("conv", "depthwise", "transposed conv", "linear")
+CONVOLUTIONS: tuple[Kind, ...] = ("conv", "depthwise", "transposed conv")
+MAC_KINDS: tuple[Kind, ...] = (*CONVOLUTIONS, "linear")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Op:
     outputs: tuple[str, ...]
     constants: tuple[Constant, ...] = ()
     macs: int = 0
+    taps: int = 1
+    """Pixels that a convolution's window covers."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class LayerCost:
     macs: int
     bytes_read: int
     bytes_written: int
+    taps: int = 1
+    """Pixels that a convolution's window covers."""
 
     @property
     def flops(self) -> int:
@@ -179,7 +184,7 @@ def _layer(op: Op, params: int, tensors: Mapping[str, Tensor]) -> LayerCost:
     read = sum(tensors[name].bytes for name in op.inputs) + sum(c.bytes for c in op.constants)
     written = sum(tensors[name].bytes for name in op.outputs)
     shape = tensors[op.outputs[0]].shape
-    return LayerCost(op.name, op.op, op.kind, shape, params, op.macs, read * moves, written * moves)
+    return LayerCost(op.name, op.op, op.kind, shape, params, op.macs, read * moves, written * moves, op.taps)
 
 
 def _peak(ops: Sequence[Op], tensors: Mapping[str, Tensor], given: tuple[str, ...], asked: tuple[str, ...]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import cast
 
 import torch
@@ -11,7 +12,7 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 from torch.utils.flop_counter import conv_flop_count
 
-from lightseg.benchmarks.counting.cost import Constant, Cost, Kind, Op, Role, Tensor, total
+from lightseg.benchmarks.counting.cost import CONVOLUTIONS, Constant, Cost, Kind, Op, Role, Tensor, total
 from lightseg.errors import Unsupported
 
 aten = torch.ops.aten
@@ -97,6 +98,7 @@ def _op(node: Node, program: ExportedProgram) -> Op:
         outputs=(node.name,),
         constants=constants,
         macs=_macs(node, kind),
+        taps=prod(node.args[1].meta["val"].shape[2:]) if kind in CONVOLUTIONS else 1,  # type: ignore[union-attr]
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lightseg.benchmarks.counting.cost import (
+    CONVOLUTIONS,
     Constant,
     Cost,
     Kind,
@@ -162,7 +163,8 @@ def _op(layer: Layer, shapes: dict[str, Shape], data: bytes) -> Op:
         macs = conv_macs(made, layer.pair(1), given[0] // groups)
     elif kind == "transposed conv":
         macs = transposed_conv_macs(given, layer.pair(1), made[0])
-    return Op(line.name, line.kind, kind, layer.inputs, layer.outputs, tuple(_constants(layer, data)), macs)
+    taps = prod(layer.pair(1)) if kind in CONVOLUTIONS else 1
+    return Op(line.name, line.kind, kind, layer.inputs, layer.outputs, tuple(_constants(layer, data)), macs, taps)
 
 
 def _constants(layer: Layer, data: bytes) -> Iterator[Constant]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lightseg.benchmarks.counting.cost import (
+    CONVOLUTIONS,
     Constant,
     Cost,
     Kind,
@@ -82,6 +83,7 @@ class _Graph:
             outputs=tuple(name for name in node.output if name),
             constants=tuple(self.constants(node)),
             macs=self.macs(node, kind),
+            taps=prod(self.shape(node.input[1])[2:]) if kind in CONVOLUTIONS else 1,
         )
 
     def kind(self, node: Any) -> Kind:

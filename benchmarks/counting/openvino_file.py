@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightseg.benchmarks.counting.cost import (
+    CONVOLUTIONS,
     MAC_KINDS,
     Constant,
     Cost,
@@ -105,6 +106,7 @@ class _Graph:
             outputs=tuple(f"{number}:{port}" for port in outputs),
             constants=tuple(self.constants(number, kind)),
             macs=_macs(kind, name, shapes, next(map(_shape, outputs.values()))),
+            taps=prod(shapes[1][-2:]) if kind in CONVOLUTIONS else 1,
         )
 
     def constants(self, number: str, kind: Kind) -> Iterator[Constant]:

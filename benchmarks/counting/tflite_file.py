@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lightseg.benchmarks.counting.cost import (
+    CONVOLUTIONS,
     Constant,
     Cost,
     Kind,
@@ -99,6 +100,7 @@ class _Graph:
             outputs=tuple(str(i) for i in operator.outputs),
             constants=tuple(self.constants(operator, name)),
             macs=self.macs(operator, kind),
+            taps=self.taps(operator) if kind in CONVOLUTIONS else 1,
         )
 
     def op_name(self, operator: Any) -> str:
@@ -137,6 +139,10 @@ class _Graph:
             if plain(name) in AFFINE and self.types[tensor.type].startswith("FLOAT") and not single
             else "constant"
         )
+
+    def taps(self, operator: Any) -> int:
+        """Height times width of the weights, which stand second: O, kh, kw, I or 1, kh, kw, O."""
+        return prod(self.tensor(self.graph.tensors[operator.inputs[1]]).shape[1:3])
 
     def macs(self, operator: Any, kind: Kind) -> int:
         shapes = [self.tensor(self.graph.tensors[i]).shape if i >= 0 else () for i in operator.inputs]
