@@ -221,7 +221,7 @@ def _matrix(args: argparse.Namespace) -> int:
     for name in asked[0]:
         create_model(name)  # weights that are missing say nothing about a target
     models, targets, precisions = asked
-    int8 = {task: _int8_words(args, task) for task in dict.fromkeys(spec.task for spec in MODELS.values())}
+    int8 = {str(task): _int8_words(args, task) for task in dict.fromkeys(spec.task for spec in MODELS.values())}
     cells = run_matrix(Path(args.out), models, targets, precisions, lambda text: _say(args, text), int8)
     counts = {status: sum(c.status == status for c in cells) for status in ("validated", "blocked", "not run")}
     _say(args, f"{', '.join(f'{n} {status}' for status, n in counts.items())}: see {args.out}/support.md")
@@ -245,7 +245,7 @@ def _folder(text: str | None, task: str) -> str | None:
 
     if not text or "=" not in text:
         return text
-    named = dict(part.split("=", 1) if "=" in part else (part, "") for part in text.split(","))
+    named = {task: folder for task, _, folder in (part.partition("=") for part in text.split(","))}
     known = {spec.task: True for spec in MODELS.values()}
     unknown = next((word for word in named if word not in known), None)
     if unknown is not None:

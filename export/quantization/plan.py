@@ -25,7 +25,7 @@ from lightseg.export.quantization.quantise import convolutions
 from lightseg.export.quantization.recipe import Recipe, recipe_for
 from lightseg.export.quantization.scheme import Scheme
 from lightseg.export.quantization.selection import fewest_floats, macs
-from lightseg.export.quantization.simulation import as_input
+from lightseg.export.quantization.simulation import as_input, wavering
 from lightseg.export.quantization.steps import Steps, compare_steps
 from lightseg.export.quantization.task_loss import Answer, Judge, TaskLoss, allowed
 from lightseg.export.reference import Reference
@@ -38,6 +38,9 @@ RANKING = 4
 """Images the harm of every single layer is measured on."""
 MARGIN = 0.8
 """Of what a file may lose, how much the choosing photographs may show: others judge it."""
+WAVERING = 0.0125
+"""Of a natural probe's pixels, how many may change their class by rounding alone: the file, whose kernels round on
+their own, may differ from the simulation in 0.03."""
 STREETS = 1.0
 """Points a street network is searched for unasked."""
 RECIPE = "recipe"
@@ -63,6 +66,7 @@ class Photographs:
         spec, size = reference.model.spec, reference.size
         self.sets: Calibration = gather(wish.calibration, wish.evaluation, COUNTS[spec.task])
         self.preprocess, self.labels = reference.preprocess, reference.labels
+        self.probes = [reference.probes[name] for name in NATURAL]
         network = self.answer(reference.model.net, baked=False)
         self.ranges = [p.read(size) for p in self.sets.ranges]
         self.choosing = Judge(spec, self.sets.choosing, size, network)
@@ -73,6 +77,11 @@ class Photographs:
         """The points a search is to keep within; None where none is wanted. No street network keeps within its limit
         with every convolution in int8."""
         return STREETS if wish.max_drop is None and self.searched else wish.max_drop
+
+    def steady(self, baked: bool) -> Callable[[fx.GraphModule], bool]:
+        """Whether rounding alone leaves the classes of the natural probes where they are. Asked of street mixes."""
+        inputs = [as_input(image, self.preprocess, baked) for image in self.probes] if self.searched else []
+        return lambda graph: not inputs or wavering(graph, inputs, self.labels) <= WAVERING
 
     def answer(self, network: Callable[[Tensor], Tensor], baked: bool) -> Answer:
         """The masks of a float32 network."""
@@ -183,10 +192,11 @@ def quantised(graph: fx.GraphModule, known: Photographs, scheme: Scheme, baked: 
     if limit is not None:
 
         def loss(candidate: fx.GraphModule) -> float:
-            return known.choosing.loss(known.answer(candidate, baked)).drop
+            lost = known.choosing.loss(known.answer(candidate, baked))
+            return lost.unrest if known.searched else lost.drop
 
         found = {name: recipe.grid(name, scheme) for name in recipe.grids}
-        search = fewest_floats(even, found, scheme, images[:RANKING], loss, MARGIN * limit, floats)
+        search = fewest_floats(even, found, scheme, images[:RANKING], loss, MARGIN * limit, floats, known.steady(baked))
         search.check(limit, MARGIN)
         floats = list(search.found.floats)
     work = macs(even, shape)

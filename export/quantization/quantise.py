@@ -30,6 +30,19 @@ def values_to_watch(graph: fx.GraphModule, scheme: Scheme) -> list[str]:
     return list(found)
 
 
+def with_feeders(graph: fx.GraphModule, floats: Collection[str]) -> tuple[str, ...]:
+    """``floats``, and every convolution whose int8 result one of them reads directly while handing its own to an int8
+    convolution. ONNX Runtime quantises the weights of a float convolution that stands between two such values, unasked.
+    """
+    kept, nodes = dict.fromkeys(floats), [n for n in graph.graph.nodes if type(op_of(graph, n)) is ops.Conv]
+    for node in reversed(nodes):
+        source = node.args[0]
+        handed = any(user in nodes and user.name not in kept for user in node.users)
+        if node.name in kept and handed and source in nodes:
+            kept[source.name] = None
+    return tuple(kept)
+
+
 def quantise(graph: fx.GraphModule, grids: Grids, scheme: Scheme, floats: Collection[str] = ()) -> fx.GraphModule:
     """A copy of ``graph`` in which every convolution but those named in ``floats`` is a `QuantisedConv`.
 

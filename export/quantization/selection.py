@@ -15,7 +15,7 @@ from lightseg.export.graph import ops
 from lightseg.export.graph.edit import op_of
 from lightseg.export.graph.quantised import FakeQuantise, QuantisedConv
 from lightseg.export.graph.shapes import Shape, shapes
-from lightseg.export.quantization.quantise import Grids, convolutions, quantise
+from lightseg.export.quantization.quantise import Grids, convolutions, quantise, with_feeders
 from lightseg.export.quantization.scheme import Scheme
 
 Loss = Callable[[fx.GraphModule], float]
@@ -107,6 +107,8 @@ class Mix:
     loss: float
     share: float
     """Of the multiply-accumulates in convolutions, those in eight bits."""
+    fits: bool = False
+    """Within what it may lose, and sound."""
 
 
 @dataclass(frozen=True)
@@ -145,31 +147,38 @@ def fewest_floats(
     loss: Loss,
     limit: float,
     floats: Sequence[str] = (),
+    sound: Callable[[fx.GraphModule], bool] = lambda graph: True,
 ) -> Search:
     """The shortest head of the list of `by_harm`, behind ``floats``, that leaves the measured ``loss`` within
-    ``limit``, by bisection.
+    ``limit``, by bisection; a mix that is not ``sound`` does not count.
 
     None of it where the rest in int8 is good enough; all of it where nothing is.
     """
     work = macs(graph, tuple(images[0].shape))
 
+    def left(count: int) -> tuple[str, ...]:
+        kept = (*floats, *order[:count])
+        return with_feeders(graph, kept) if scheme.outputs and not scheme.price else kept
+
     def share(count: int) -> float:
-        return sum(work[name] for name in order[count:]) / sum(work.values())
+        return 1 - sum(work[name] for name in left(count)) / sum(work.values())
 
     def mix(count: int) -> Mix:
-        kept = (*floats, *order[:count])
-        return Mix(kept, loss(quantise(graph, grids, scheme, kept).float()), share(count))
+        kept = left(count)
+        candidate = quantise(graph, grids, scheme, kept).float()
+        lost = loss(candidate)
+        return Mix(kept, lost, share(count), lost <= limit and sound(candidate))
 
     order = [name for name in convolutions(graph) if name not in floats]
     whole = mix(0)
-    if whole.loss <= limit:
+    if whole.fits:
         return Search(whole, whole)
     order = by_harm(graph, grids, scheme, images, floats)
     low, high, found = 0, len(order), Mix((*floats, *order), 0.0, 0.0)
     while high - low > 1:
         middle = (low + high) // 2
         tried = mix(middle)
-        low, high, found = (low, middle, tried) if tried.loss <= limit else (middle, high, found)
+        low, high, found = (low, middle, tried) if tried.fits else (middle, high, found)
     if found.share >= MEANINGFUL or whole.share < MEANINGFUL:
         return Search(whole, found)
     return Search(whole, found, mix(max(count for count in range(len(order)) if share(count) >= MEANINGFUL)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from lightseg.export.graph.edit import op_of
 from lightseg.export.graph.quantised import FakeQuantise
 from lightseg.export.reference import Reference
 from lightseg.images import Photo
-from lightseg.spec import Preprocess
+from lightseg.predict import mask_from_logits
+from lightseg.spec import Labels, Preprocess
 
 JITTER = 1e-3
 """Parts of a step by which an integer kernel's result may differ before it is rounded: float32 multipliers, fixed-point
@@ -52,6 +54,15 @@ class SimulatedReference(Reference):
 
     def distances(self, precision: str) -> dict[str, Distance]:
         return self._int8
+
+
+def wavering(graph: fx.GraphModule, inputs: Sequence[Tensor], labels: Labels) -> float:
+    """The share of pixels whose class rounding alone moves (values shifted by up to `JITTER` steps), on the worst of
+    ``inputs``, which have the element type of ``graph``."""
+    shaken = _Jittered(graph, 0)
+    with torch.inference_mode():
+        pairs = [[mask_from_logits(f(x).float().numpy(), labels) for f in (graph, shaken.run)] for x in inputs]
+    return max(float((still != moved).mean()) for still, moved in pairs)
 
 
 def _largest(answers: list[Array], want: Array) -> Distance:

@@ -44,6 +44,12 @@ class TaskLoss:
     def drop(self) -> float:
         return self.float32 - self.int8
 
+    @property
+    def unrest(self) -> float:
+        """The drop, or the per cent of pixels that change their class where that is more: what a search of street mixes
+        keeps low, as against labels a mix may be lucky."""
+        return max(self.drop, 100 - self.agreement)
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"drop": self.drop}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import fx
 
 from lightseg.errors import BadInput, ParityError, Unsupported
@@ -155,6 +156,31 @@ def test_labels_beside_the_photographs_are_what_counts(tmp_path: Path) -> None:
     judge = Judge(MODELS["sinet"], gather(images).judging, (32, 32), lambda photo: right)
     loss = judge.loss(lambda photo: np.ones((32, 32), np.uint8))
     assert (loss.against, loss.float32, loss.int8, loss.drop, loss.agreement) == (LABELS, 100, 50, 50, 50)
+
+
+def test_streets_are_judged_by_camvid_labels_where_the_folder_says_so(tmp_path: Path) -> None:
+    """Left half road, right half void; float32 is right, the other answer has a truck there, which counts as a car."""
+    from lightseg.export.quantization.calibration import gather
+
+    images = write_photos(tmp_path / "images", 16)
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    label = np.full((96, 96), 11, np.uint8)
+    label[:48, :48], label[48:, :48] = 3, 8
+    for file in images.iterdir():
+        Image.fromarray(label).save(masks / file.name)
+    right = np.zeros((32, 32), np.uint8)
+    right[16:] = 13
+    truck = np.where(right == 13, 14, right).astype(np.uint8)
+    for source, against, drop in (("elsewhere", OWN, 50.0), ("camvid", LABELS, 0.0)):
+        (tmp_path / "manifest.json").write_text(json.dumps({"source": source}))
+        judge = Judge(MODELS["c3netv2"], gather(images).judging, (32, 32), lambda photo: right)
+        loss = judge.loss(lambda photo: truck)
+        assert (loss.against, loss.drop, loss.agreement, loss.unrest) == (against, drop, 50, 50) and loss.float32 == 100
+        assert loss.alike == (50 if against == LABELS else None) and allowed(loss) == 1.0
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(BadInput, match=r"manifest\.json is damaged"):
+        gather(images)
 
 
 REFUSED = {

@@ -14,14 +14,16 @@ from lightseg.export.graph.edit import op_of
 from lightseg.export.graph.quantised import FakeQuantise
 from lightseg.export.quantization import selection
 from lightseg.export.quantization.plan import Photographs, Wish
-from lightseg.export.quantization.quantise import convolutions, quantise
+from lightseg.export.quantization.quantise import convolutions, quantise, with_feeders
 from lightseg.export.quantization.recipe import recipe_for
 from lightseg.export.quantization.scheme import Scheme
 from lightseg.export.quantization.selection import MEANINGFUL, Mix, Search, by_harm, fewest_floats, harms, macs
+from lightseg.export.quantization.simulation import wavering
+from tests.export.graph_builder import Builder
 from tests.export.quantization.made import photographs
 from tests.export.subjects import graph_of, images, reference
 
-MIX = Mix(("a",), 0.7, 0.5)
+MIX = Mix(("a",), 0.7, 0.5, fits=True)
 
 
 def recipe(scheme: Scheme) -> tuple[fx.GraphModule, dict[str, FakeQuantise], torch.Tensor]:
@@ -99,3 +101,30 @@ def test_street_networks_are_searched_unasked(task: str, asked: float | None, ke
     known.searched = task == "street"
     assert known.max_drop(Wish(photographs(), max_drop=asked)) == kept
     assert reference("sinet").model.spec.task == "portrait"
+
+
+def test_a_float_convolution_between_two_int8_ones_takes_the_one_before_it_along() -> None:
+    b = Builder((1, 8, 8, 8))
+    first = b.call(b.conv(8, 8), b.image)
+    second = b.call(b.conv(8, 8), first)
+    graph = b.finish(b.call(b.conv(8, 2), second))
+    one, two, three = convolutions(graph)
+    assert with_feeders(graph, [two]) == (two, one)
+    assert with_feeders(graph, [one]) == (one,) and with_feeders(graph, [three]) == (three,)
+    assert with_feeders(graph, [two, three]) == (two, three)
+
+
+def test_a_mix_that_is_not_sound_does_not_count() -> None:
+    scheme = Scheme()
+    even, grids, x = recipe(scheme)
+    enough = len(convolutions(even)) // 2
+    search = fewest_floats(even, grids, scheme, [x], lambda g: 0.0, 1.0, (), lambda g: len(convolutions(g)) >= enough)
+    assert search.found.fits and len(search.found.floats) == enough and not search.whole.fits
+
+
+def test_what_rounding_alone_moves_is_told_from_what_it_does_not() -> None:
+    scheme = Scheme()
+    even, grids, x = recipe(scheme)
+    labels = reference("sinet").model.spec.labels
+    moved = wavering(quantise(even, grids, scheme).float(), [x], labels)
+    assert 0 <= moved < 0.5 and wavering(copy.deepcopy(even).float(), [x], labels) == 0
