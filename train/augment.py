@@ -1,5 +1,7 @@
 """Augmentations: uint8 image (H×W×3, RGB) and class map (H×W) in, the same at the wanted size out.
 
+A class map may have a second layer (H×W×2), a teacher's probability: it goes through the same geometry.
+
 Every function takes its own random generator, so that a sample depends on seed, epoch and index alone: not on the
 number of workers, and not on where a run was resumed.
 """
@@ -35,7 +37,7 @@ def portrait(image: Image, mask: Image, size: Size, rng: Rng, another: Another) 
     else:
         image, mask = squeeze(image, mask, size)
     if rng.random() < 0.17:
-        image = replace_background(image, mask, *squeeze(*another(), size), rng)
+        image, mask = replace_background(image, mask, *squeeze(*another(), size), rng)
     image, mask = _flip(image, mask, rng)
     image = colour(image, rng, 0.35) if rng.random() < 0.7 else image
     image = _soften(image, rng)
@@ -72,7 +74,7 @@ def border_crop(image: Image, mask: Image, size: Size, rng: Rng, another: Anothe
     The authors flip upside down by mistake; here left and right change places.
     """
     if rng.random() < 0.5:
-        h, w = mask.shape
+        h, w = mask.shape[:2]
         cut = rng.uniform(0, 0.1)
         y, x = int(h * cut), int(w * cut)
         image, mask = image[y : h - y, x : w - x], mask[y : h - y, x : w - x]
@@ -133,15 +135,26 @@ def _warp(image: Image, mask: Image, matrix: NDArray[np.float64], size: Size, bo
     return _u8(warped), _u8(cv2.warpAffine(mask, matrix, to, flags=cv2.INTER_NEAREST, borderMode=border))
 
 
-def replace_background(image: Image, mask: Image, backdrop: Image, hole: Image, rng: Rng) -> Image:
-    """The person of ``image`` before ``backdrop``, whose own person (``hole``) is painted over from around it."""
-    keep = (cv2.dilate(hole, np.ones((7, 7), np.uint8)) != 1).astype(np.float32)
+def replace_background(image: Image, mask: Image, backdrop: Image, hole: Image, rng: Rng) -> tuple[Image, Image]:
+    """The person of ``image`` before ``backdrop``, whose own person (``hole``) is painted over from around it.
+
+    Nothing a teacher saw outside the person is there any more: its probability becomes 0.
+    """
+    keep = (cv2.dilate(classes(hole), np.ones((7, 7), np.uint8)) != 1).astype(np.float32)
     span = (int(rng.integers(20, 60)) * 2 + 1,) * 2
     weight = cv2.blur(keep, span) + 1e-3
     filled = cv2.blur(backdrop * keep[..., None], span) / weight[..., None]
     scene = np.where(keep[..., None] > 0, backdrop, np.clip(filled, 0, 255))
-    alpha = cv2.GaussianBlur((mask == 1).astype(np.float32), (0, 0), 0.8)[..., None]
-    return _u8(np.clip(image * alpha + scene * (1 - alpha), 0, 255))
+    person = classes(mask) == 1
+    alpha = cv2.GaussianBlur(person.astype(np.float32), (0, 0), 0.8)[..., None]
+    if mask.ndim == 3:
+        mask = np.dstack([mask[..., 0], mask[..., 1] * person])
+    return _u8(np.clip(image * alpha + scene * (1 - alpha), 0, 255)), mask
+
+
+def classes(mask: Image) -> Image:
+    """The class numbers of a map with or without a teacher's layer."""
+    return mask if mask.ndim == 2 else np.ascontiguousarray(mask[..., 0])
 
 
 def colour(image: Image, rng: Rng, strength: float) -> Image:

@@ -61,7 +61,10 @@ Key = tuple[int, int]
 
 
 class Samples(Dataset[tuple[Tensor, Tensor]]):
-    """Augmented (input, class map) for a key; the key and the seed decide everything, so any worker gives the same."""
+    """Augmented (input, class map) for a key; the key and the seed decide everything, so any worker gives the same.
+
+    The class map is H×W, or H×W×2 where there is a teacher: see ``taught``.
+    """
 
     def __init__(
         self,
@@ -75,6 +78,8 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
         self.pairs, self.recipe, self.preprocess, self.multiple = pairs, recipe, preprocess, multiple
         self.sizes = [_scaled(recipe, s, multiple) for s in recipe.scales]
         self.memory: list[tuple[Image, Image]] | None = like.memory if like else None
+        self.taught: Sequence[Image] | None = like.taught if like else None
+        """Of each image, 255 × the probability of class 1 a teacher gives it; at the size of the image in memory."""
         if recipe.cache and not like:
             self.memory = [read(p, recipe.layout, recipe.cache_size) for p in pairs]
 
@@ -97,7 +102,10 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
         epoch, scale = divmod(turn, len(self.sizes))
         calm = epoch >= round(recipe.epochs * (1 - recipe.settle))
         augment = settled if calm else AUGMENTATIONS[recipe.augment]
-        image, mask = augment(*self.raw(index), self.sizes[scale], rng, lambda: self.raw(int(rng.integers(len(self)))))
+        image, mask = self.raw(index)
+        if self.taught:
+            mask = np.dstack([mask, self.taught[index]])
+        image, mask = augment(image, mask, self.sizes[scale], rng, lambda: self.raw(int(rng.integers(len(self)))))
         return to_tensor(image, self.preprocess), torch.from_numpy(mask.astype(np.int64))
 
 

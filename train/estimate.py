@@ -16,8 +16,9 @@ from lightseg.train.datasets import Order, Samples
 from lightseg.train.heads import Coarse, WithAuxiliary
 from lightseg.train.loop import Clock, batches, prepared, step
 from lightseg.train.recipe import Recipe
-from lightseg.train.run import Job, start, teacher_of
+from lightseg.train.run import Job, start
 from lightseg.train.schedule import MovingAverage, optimiser
+from lightseg.train.teacher import Teacher
 from lightseg.train.world import World
 
 SMALL = 4
@@ -58,9 +59,10 @@ def estimate(job: Job, count: int | None = None, seconds: float = 10.0) -> Itera
     pairs, _ = job.pairs()
     model, preprocess = start(job, pairs)
     weight = torch.ones(model.spec.channels, device=job.world.device) if job.recipe.class_weights else None
-    teacher = teacher_of(job, preprocess, model.spec.labels)
+    if job.recipe.teachers:
+        yield asked(job, Samples(pairs[:SMALL], job.recipe, preprocess), count or len(pairs), seconds)
     for name, net, recipe, edge in stages(job.recipe, model.net):
-        loss = losses.of_recipe(recipe, edge, weight, teacher)
+        loss = losses.of_recipe(recipe, edge, weight)
         for scale in recipe.scales:
             small = replace(recipe, scales=(scale,), batch=min(recipe.batch, SMALL, len(pairs)), settle=0.0)
             few = pairs[: max(small.batch, 16)]
@@ -70,6 +72,18 @@ def estimate(job: Job, count: int | None = None, seconds: float = 10.0) -> Itera
             shares = {k.removeprefix("share_"): v for k, v in row.items() if k.startswith("share_")}
             images = (count or len(pairs)) // recipe.batch * recipe.batch * recipe.epochs
             yield Part(name, *samples.sizes[0], small.batch, row["images_per_second"], shares, images)
+
+
+def asked(job: Job, samples: Samples, count: int, seconds: float) -> Part:
+    """The teachers' answers for ``count`` images, from those for ``samples``; the first image is not counted."""
+    teacher = Teacher(job.recipe, job.world.device)
+    teacher(samples.raw(0)[0])
+    start, done = time.perf_counter(), 0
+    while not done or time.perf_counter() - start < seconds:
+        teacher(samples.raw(done % len(samples))[0])
+        done += 1
+    rate = done / (time.perf_counter() - start)
+    return Part("teachers", job.recipe.height, job.recipe.width, 1, rate, {"forward": 1.0}, count)
 
 
 def stages(recipe: Recipe, net: nn.Module) -> Iterator[tuple[str, nn.Module, Recipe, int]]:

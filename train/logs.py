@@ -16,7 +16,9 @@ Row = dict[str, float]
 
 
 class Log(Protocol):
-    """Told of every step, of every epoch with all rows so far, and of pictures."""
+    """Told of the teachers' answers, of every step, of every epoch with all rows so far, and of pictures."""
+
+    def taught(self, done: int, images: int) -> None: ...
 
     def step(self, step: int, steps: int, loss: float) -> None: ...
 
@@ -27,6 +29,9 @@ class Log(Protocol):
 
 class Silent:
     """Says nothing."""
+
+    def taught(self, done: int, images: int) -> None:
+        pass
 
     def step(self, step: int, steps: int, loss: float) -> None:
         pass
@@ -48,6 +53,9 @@ class Files:
             raise MissingExtra("training", "train", "tensorboard") from error
         self.csv = out / "log.csv"
         self.board = SummaryWriter(out / "tensorboard")
+
+    def taught(self, done: int, images: int) -> None:
+        pass
 
     def step(self, step: int, steps: int, loss: float) -> None:
         if step % 20 == 0:
@@ -84,6 +92,11 @@ class Progress:
         )
         self.task = self.bar.add_task("starting", total=None)
 
+    def taught(self, done: int, images: int) -> None:
+        self.bar.update(self.task, completed=done, total=images, description="asking the teachers")
+        if done == images:
+            self.bar.reset(self.task)
+
     def step(self, step: int, steps: int, loss: float) -> None:
         self.bar.update(self.task, completed=step, total=steps, description=f"loss {loss:.4f}")
 
@@ -100,6 +113,10 @@ class Several:
 
     def __init__(self, *logs: Log) -> None:
         self.logs = logs
+
+    def taught(self, done: int, images: int) -> None:
+        for log in self.logs:
+            log.taught(done, images)
 
     def step(self, step: int, steps: int, loss: float) -> None:
         for log in self.logs:

@@ -110,7 +110,7 @@ def step(
         group["lr"] = rate
     with torch.autocast(x.device.type, torch.bfloat16, enabled=recipe.amp):
         output = called(x)
-    loss = loss_of(output, y, x)
+    loss = loss_of(output, y)
     clock.mark("forward")
     if world.any(not bool(torch.isfinite(loss))):
         raise Diverged(_advice(loss, state.position, recipe))

@@ -69,7 +69,9 @@ class Recipe:
     """Weight classes by 1 / ln(1.10 + share of the pixels)."""
     aux_weight: float = 0.0
     teachers: tuple[str, ...] = ()
-    """Models whose mean answer, mirror images included, is learned beside the labels; for instance sinet.lightseg."""
+    """Two-class models whose mean answer, mirror images included, is learned beside the labels; sinet.lightseg, say."""
+    teacher_scales: tuple[float, ...] = (1.0,)
+    """Sizes the teachers see an image at, as shares of height and width."""
     teacher_weight: float = 0.0
 
     # stage one: the coarse head alone, at the encoder's resolution; its best weights start the whole network

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from lightseg.errors import BadInput
-from lightseg.spec import Figure, Labels, ModelSpec, Preprocess, Weights
-from lightseg.train import checkpoint, losses, sheets
+from lightseg.spec import Figure, ModelSpec, Preprocess, Weights
+from lightseg.train import checkpoint, losses, sheets, teacher
 from lightseg.train import recipe as recipes
-from lightseg.train.augment import squeeze
+from lightseg.train.augment import Image, squeeze
 from lightseg.train.datasets import Samples, read, split, to_tensor
 from lightseg.train.evaluate import Task, evaluate, of_network, prediction_sheet
 from lightseg.train.heads import Coarse, WithAuxiliary
@@ -25,7 +25,6 @@ from lightseg.train.loop import train
 from lightseg.train.recipe import Recipe
 from lightseg.train.revive import compact, revive, tidy, unit_input
 from lightseg.train.statistics import Statistics, joined, kept
-from lightseg.train.teacher import Teacher
 from lightseg.train.world import World
 from lightseg.weights import save_weights
 from lightseg.zoo import SegmentationModel, create_model
@@ -89,6 +88,8 @@ def _fit(job: Job) -> Path:
     if job.world.first:
         recipes.save(recipe, job.out / "recipe.yaml")
     samples = Samples(pairs, recipe, preprocess, model.spec.multiple)
+    if recipe.teachers:
+        samples.taught = taught(job, samples)
     weight = losses.class_weights(job.statistics().class_counts(model.spec.channels)) if recipe.class_weights else None
     task = Task(held, recipe.layout, job.size, preprocess, model.spec.labels)
     if recipe.encoder_epochs:
@@ -115,16 +116,21 @@ def start(job: Job, pairs: list[Pair]) -> tuple[SegmentationModel, Preprocess]:
     return model, preprocess
 
 
-def teacher_of(job: Job, preprocess: Preprocess, labels: Labels) -> Teacher | None:
-    names = job.recipe.teachers
-    return Teacher(names, preprocess, labels, job.world.device) if names else None
+def taught(job: Job, samples: Samples) -> list[Image]:
+    """What the recipe's teachers say about the training images: of the run's file, or asked now and kept in it."""
+    file, names = job.out / teacher.FILE, [pair.name for pair in samples.pairs]
+    if not (job.resume and file.is_file()):
+        found = teacher.answers(teacher.Teacher(job.recipe, job.world.device), samples, job.log)
+        if job.world.first:
+            teacher.write(file, names, found)
+        return found
+    return teacher.read(file, names)
 
 
 def stage(job: Job, recipe: Recipe, net: nn.Module, samples: Samples, task: Task, weight: Tensor | None) -> nn.Module:
     """Run the loop once, into ``job.out``; resume only where a checkpoint lies."""
     device = job.world.device
-    teacher = teacher_of(job, task.preprocess, task.labels)
-    loss = losses.of_recipe(recipe, recipe.edge_width, None if weight is None else weight.to(device), teacher)
+    loss = losses.of_recipe(recipe, recipe.edge_width, None if weight is None else weight.to(device))
     resume = job.resume and (job.out / checkpoint.NAME).is_file()
     return train(recipe, net, samples, loss, job.out, validation(task, job), job.log, job.world, resume)
 

@@ -1,57 +1,103 @@
-"""Distillation: what several trained networks say together about the image a smaller one is learning from.
+"""Distillation: what several trained networks say together about the images a smaller one is learning from.
 
-One network's answers for an image and for its mirror image differ by chance, and their mean is better than either: on
-every fifth portrait of the validation set the mean over mirror images and two networks is 0.7 points of IoU better than
-one pass. A student that learns the mean keeps a part of that at no cost when it runs.
+One network's answers for an image, for its mirror image and for the image at another size differ by chance, and their
+mean is better than any one of them. The teachers answer once per training image, before training; the answer then goes
+through the same geometry as the label, so that a step of training costs what it costs without them.
 """
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
+from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightseg.errors import BadInput
-from lightseg.spec import Labels, Preprocess
+from lightseg.files import atomic_path
+from lightseg.spec import Preprocess
+from lightseg.train.augment import Image, Size, squeeze
+from lightseg.train.datasets import Samples, to_tensor
+from lightseg.train.logs import Log
 from lightseg.train.losses import as_two_classes
+from lightseg.train.recipe import Recipe
 from lightseg.zoo import create_model
+
+FILE = "taught.npz"
+"""The answers, beside the checkpoint: a resumed run learns from the same, whatever became of the teachers."""
 
 
 class Teacher:
-    """The mean probability of every class, N×C×H×W, over networks and mirror images, for a student's N×3×H×W input."""
+    """The mean probability of class 1 over networks, image sizes and mirror images."""
 
-    def __init__(self, names: Sequence[str], preprocess: Preprocess, labels: Labels, device: torch.device) -> None:
-        """``names`` are those of `create_model`; ``preprocess`` is the student's. Errors: `BadInput`, `UnknownName`."""
-        models = [create_model(name) for name in names]
-        for name, model in zip(names, models):
-            if model.spec.labels.names != labels.names:
-                raise BadInput(f"{name} knows other classes than its student; take a teacher for the same task")
-        self._networks = [
-            (model.net.to(device), *change_of_input(preprocess, model.weights.preprocess, device)) for model in models
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        """Networks and sizes are the recipe's. Errors: `BadInput` for more than two classes, `UnknownName`."""
+        models = [create_model(name) for name in recipe.teachers]
+        for name, model in zip(recipe.teachers, models):
+            if len(model.spec.labels.names) != 2:
+                raise BadInput(f"{name} knows more than two classes; teachers are for portraits: leave teachers out")
+        self._networks: list[tuple[nn.Module, Preprocess, list[Size]]] = [
+            (m.net.eval().to(device), m.weights.preprocess, sizes(recipe, m.spec.multiple)) for m in models
         ]
-        self._classes = len(labels.names)
+        self._device = device
 
-    @torch.no_grad()
-    def __call__(self, x: Tensor) -> Tensor:
-        answers = [self._probabilities(net, x, scale, shift, flip) for net, scale, shift, flip in self._networks]
-        return torch.stack(answers).mean(0)
+    @torch.inference_mode()
+    def __call__(self, image: Image) -> Image:
+        """An RGB image (H×W×3) → 255 times the probability, H×W."""
+        answers = [
+            cv2.resize(
+                self._probability(net, to_tensor(squeeze(image, image, size)[0], preprocess)), image.shape[1::-1]
+            )
+            for net, preprocess, its_sizes in self._networks
+            for size in its_sizes
+        ]
+        found: Image = np.rint(255 * np.mean(answers, 0)).astype(np.uint8)
+        return found
 
-    def _probabilities(self, net: nn.Module, x: Tensor, scale: Tensor, shift: Tensor, swap: bool) -> Tensor:
-        x = (x.flip(1) if swap else x) * scale + shift
-        both = [self._softmax(net(x), x), self._softmax(net(x.flip(3)), x).flip(3)]
-        return torch.stack(both).mean(0)
-
-    def _softmax(self, logits: Tensor, x: Tensor) -> Tensor:
-        full = F.interpolate(as_two_classes(logits.float()), x.shape[2:], mode="bilinear")
-        return torch.softmax(full[:, : self._classes], 1)
+    def _probability(self, net: nn.Module, x: Tensor) -> np.typing.NDArray[np.float32]:
+        both = torch.stack([x, x.flip(2)]).to(self._device)
+        logits = F.interpolate(as_two_classes(net(both).float()), x.shape[1:], mode="bilinear")
+        person = torch.softmax(logits[:, :2], 1)[:, 1]
+        return np.asarray(((person[0] + person[1].flip(1)) / 2).cpu().numpy(), np.float32)
 
 
-def change_of_input(student: Preprocess, teacher: Preprocess, device: torch.device) -> tuple[Tensor, Tensor, bool]:
-    """(scale, shift, whether red and blue change places first) from the student's input to the teacher's."""
-    swap = student.order != teacher.order
-    mean, std = (torch.tensor(v[::-1] if swap else v) for v in (student.mean, student.std))
-    scale = std / torch.tensor(teacher.std)
-    shift = (mean - torch.tensor(teacher.mean)) / torch.tensor(teacher.std)
-    return scale.view(1, 3, 1, 1).to(device), shift.view(1, 3, 1, 1).to(device), swap
+def sizes(recipe: Recipe, multiple: int) -> list[Size]:
+    """The sizes a teacher sees an image at: the recipe's times each of its ``teacher_scales``."""
+
+    def at(side: int, scale: float) -> int:
+        return max(multiple, round(side * scale / multiple) * multiple)
+
+    return [(at(recipe.height, s), at(recipe.width, s)) for s in recipe.teacher_scales]
+
+
+def answers(teacher: Teacher, samples: Samples, log: Log) -> list[Image]:
+    """What ``teacher`` says about every image of ``samples``, in their order."""
+    found = []
+    for index in range(len(samples)):
+        found.append(teacher(samples.raw(index)[0]))
+        log.taught(index + 1, len(samples))
+    return found
+
+
+def write(path: Path, names: Sequence[str], taught: Sequence[Image]) -> None:
+    """Keep the answers for the pairs called ``names``. Errors: `OutputError`."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **{_key(name): answer for name, answer in zip(names, taught)})  # type: ignore[arg-type]
+
+
+def read(path: Path, names: Sequence[str]) -> list[Image]:
+    """The answers of a run's file, by the names of the pairs. Errors: `BadInput` when it is damaged."""
+    try:
+        with path.open("rb") as file, np.load(file) as stored:
+            return [stored[_key(name)] for name in names]
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise BadInput(f"{path} is damaged or of other data; delete it, and the teachers are asked again") from error
+
+
+def _key(name: str) -> str:
+    """A pair's name in the file: never one of ``savez``'s own keywords."""
+    return f"pair/{name}"

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from lightseg.catalogue import CITY_INPUT
 from lightseg.errors import BadInput
 from lightseg.spec import Preprocess
-from lightseg.train.augment import AUGMENTATIONS, replace_background, settled
+from lightseg.train.augment import AUGMENTATIONS, Image, replace_background, settled
 from lightseg.train.datasets import Order, Samples, to_tensor
 from lightseg.train.layouts import find_pairs
 from lightseg.train.recipe import Recipe
@@ -101,9 +101,35 @@ def test_a_new_background_leaves_the_person_alone() -> None:
     image, other = (np.full((60, 60, 3), v, np.uint8) for v in (200, 50))
     mask = np.zeros((60, 60), np.uint8)
     mask[15:45, 15:45] = 1
-    out = replace_background(image, mask, other, np.zeros_like(mask), rng)
+    out, same = replace_background(image, mask, other, np.zeros_like(mask), rng)
+    assert np.array_equal(same, mask)
     assert (out[20:40, 20:40] == 200).all()
     assert (np.abs(out[:5].astype(int) - 50) <= 1).all()
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("seed", range(8))
+def test_what_a_teacher_said_moves_with_the_label_to_the_pixel(demo: Path, tiny: Make, name: str, seed: int) -> None:
+    """Eight seeds of "portrait" meet the exchange of backgrounds too: no pixel may keep a person who left."""
+    samples = Samples(find_pairs("pairs", demo, "portrait_train"), tiny(), CITY_INPUT)
+    image, mask = samples.raw(seed)
+    both = np.dstack([mask, 200 * (mask == 1).astype(np.uint8)])
+
+    def drawn(labels: Image) -> tuple[Image, Image]:
+        rng = np.random.default_rng(seed)
+        return AUGMENTATIONS[name](image, labels, (64, 96), rng, lambda: samples.raw(int(rng.integers(16))))
+
+    (alone, label), (together, moved) = drawn(mask), drawn(both)
+    assert np.array_equal(alone, together) and np.array_equal(label, moved[..., 0])
+    assert np.array_equal(moved[..., 1], 200 * (label == 1))
+
+
+def test_a_new_background_takes_what_the_teacher_saw_in_the_old_one() -> None:
+    image, mask = np.full((60, 60, 3), 200, np.uint8), np.zeros((60, 60), np.uint8)
+    mask[15:45, 15:45] = 1
+    both = np.dstack([mask, np.full((60, 60), 90, np.uint8)])
+    _, after = replace_background(image, both, image, both, np.random.default_rng(0))
+    assert np.array_equal(after[..., 0], mask) and np.array_equal(after[..., 1], 90 * mask)
 
 
 def test_the_end_of_a_run_sees_calm_images(demo: Path, tiny: Make) -> None:

@@ -107,10 +107,10 @@ def test_a_loss_of_nan_stops_and_keeps_the_checkpoint(
     of_recipe = losses.of_recipe
 
     def poisoned(recipe: Recipe, width: int, *rest: Any) -> Callable[..., Tensor]:
-        def loss(output: Tensor, target: Tensor, images: Tensor) -> Tensor:
+        def loss(output: Tensor, labels: Tensor) -> Tensor:
             nonlocal calls
             calls += 1
-            value = of_recipe(recipe, width, *rest)(output, target, images)
+            value = of_recipe(recipe, width, *rest)(output, labels)
             return value * float("nan") if calls == 6 else value
 
         return loss

@@ -31,6 +31,13 @@ def test_cross_entropy_is_torch_s(classes: int, weighted: bool) -> None:
     torch.testing.assert_close(losses.cross_entropy(logits, target, weight), expected)
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_margin_s_sigmoid_is_the_softmax(channels: int) -> None:
+    logits, _ = logits_and_target(channels)
+    expected = torch.softmax(losses.as_two_classes(logits), 1)[:, 1]
+    torch.testing.assert_close(torch.sigmoid(losses.margin(logits)), expected)
+
+
 def test_one_logit_is_binary_cross_entropy() -> None:
     logits, target = logits_and_target(1, void=False)
     expected = F.binary_cross_entropy_with_logits(logits[:, 0], target.float())
@@ -136,4 +143,4 @@ def test_a_recipe_s_loss_is_the_weighted_sum() -> None:
         + 2 * losses.soft_iou(logits, target)
         + 0.25 * losses.auxiliary(side, target)
     )
-    torch.testing.assert_close(losses.of_recipe(recipe, 3)((logits, side), target, torch.zeros(2, 3, 8, 8)), expected)
+    torch.testing.assert_close(losses.of_recipe(recipe, 3)((logits, side), target), expected)
