@@ -83,10 +83,10 @@ def _alone(graph: fx.GraphModule, node: fx.Node, grids: Grids, scheme: Scheme, k
 
 
 def _thinned(image: Tensor) -> Tensor:
-    """Every second row and column until at most `RANKED` pixels are left, while what is left divides by 64."""
+    """Every second row and column until at most `RANKED` pixels are left, while what is left divides by 128 (SINet)."""
     channels_last = image.dtype == torch.uint8
     height, width = image.shape[1:3] if channels_last else image.shape[2:]
-    if height * width <= RANKED or height % 128 or width % 128:
+    if height * width <= RANKED or height % 256 or width % 256:
         return image
     return _thinned(image[:, ::2, ::2] if channels_last else image[:, :, ::2, ::2])
 
