@@ -72,9 +72,10 @@ def equalise_channels(graph: fx.GraphModule, seen: Mapping[str, Seen], outputs: 
     return int((scale != 1).sum())
 
 
-def channel_scales(graph: fx.GraphModule, seen: Mapping[str, Seen], outputs: bool) -> Tensor:
-    """The scale of every class of tied channels, powers of two, float64."""
-    return _scales(graph, tied(graph, {name: len(v.largest) for name, v in seen.items()}), seen, outputs)
+def channel_scales(graph: fx.GraphModule, seen: Mapping[str, Seen], outputs: bool, by_reach: bool = False) -> Tensor:
+    """The scale of every class of tied channels, powers of two, float64; by the channels' peaks or by their reach."""
+    sizes = {name: value.reach if by_reach else value.largest for name, value in seen.items()}
+    return _scales(graph, tied(graph, {name: len(size) for name, size in sizes.items()}), sizes, outputs)
 
 
 def rescale(graph: fx.GraphModule, widths: Mapping[str, int], scale: Tensor) -> None:
@@ -160,8 +161,8 @@ def _tie_product(classes: Classes, node: fx.Node) -> None:
     classes.pin(gate)
 
 
-def _scales(graph: fx.GraphModule, classes: Classes, seen: Mapping[str, Seen], outputs: bool) -> Tensor:
-    """One scale per class: the values' peak and the weights' share of it, each to the power it is worth."""
+def _scales(graph: fx.GraphModule, classes: Classes, sizes: Mapping[str, Tensor], outputs: bool) -> Tensor:
+    """One scale per class: the values' size and the weights' share of it, each to the power it is worth."""
     count = len(classes.parent)
     peak, weight = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
     share = torch.ones(count, dtype=torch.float64)
@@ -169,12 +170,12 @@ def _scales(graph: fx.GraphModule, classes: Classes, seen: Mapping[str, Seen], o
         op = op_of(graph, node)
         if isinstance(op, ops.Conv):
             index = classes.of(node.args[0])
-            _raise(peak, index, seen[node.args[0].name].largest)
+            _raise(peak, index, sizes[node.args[0].name])
             _raise(weight, index, _read(op))
             if not op.is_depthwise:
                 share[index] = SHARE
             if outputs:
-                _raise(peak, classes.of(node), seen[node.name].largest)
+                _raise(peak, classes.of(node), sizes[node.name])
     known = (peak > 0) & (weight > 0)
     known[0] = False
     scale = torch.ones(count, dtype=torch.float64)
