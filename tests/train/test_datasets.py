@@ -60,6 +60,7 @@ def test_scales_give_sizes_the_network_takes(demo: Path, tiny: Make) -> None:
     assert samples[2, 0][0].shape == (3, 96, 96)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores, on a machine with one
 @pytest.mark.parametrize("workers", [0, 2])
 def test_samples_depend_on_the_key_alone(demo: Path, tiny: Make, workers: int) -> None:
     samples = Samples(find_pairs("pairs", demo, "portrait_train"), tiny(seed=5), CITY_INPUT)

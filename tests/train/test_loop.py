@@ -173,6 +173,7 @@ def test_two_processes_train_like_one(demo: Path, tmp_path: Path) -> None:
     assert scores[1][-1]["loss"] < scores[1][0]["loss"] and scores[2][-1]["loss"] < scores[2][0]["loss"]
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores, on a machine with one
 @pytest.mark.parametrize(
     ("model", "changes"),
     [
