@@ -33,7 +33,11 @@ def parser() -> argparse.ArgumentParser:
     add_model(p, many=True)
     p.add_argument("--to", metavar="TARGET[,…]", help="a target of --list, or all this machine can write")
     p.add_argument("--precision", help="fp32 (default); fp16 or int8 where the target has it")
-    p.add_argument("--calibration", metavar="DIR", help="for int8: photographs like those the file will see")
+    p.add_argument(
+        "--calibration",
+        metavar="DIR",
+        help="for int8: photographs like those the file will see; with --matrix also portrait=DIR,street=DIR",
+    )
     p.add_argument(
         "--evaluation", metavar="DIR", help="for int8: other photographs (masks/ beside) that judge the file"
     )
