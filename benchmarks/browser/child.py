@@ -16,10 +16,10 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lightseg.benchmarks.browser import chromium
 from lightseg.benchmarks.browser.contract import Contract
+from lightseg.benchmarks.browser.runner import PageRunner
 from lightseg.benchmarks.browser.runtimes import RUNTIMES, Runtime
 from lightseg.benchmarks.browser.server import Reply, Server
 from lightseg.benchmarks.browser.site import site_of
@@ -36,14 +36,6 @@ GONE_SECONDS = 3.0
 POLL_SECONDS = 60.0
 """How long a page's question for work is left open before it asks again."""
 Answer = Callable[..., dict[str, Any]]
-ARRAYS = {
-    "Float32Array": np.float32,
-    "Uint8Array": np.uint8,
-    "Int8Array": np.int8,
-    "Int32Array": np.int32,
-    "BigInt64Array": np.int64,
-}
-"""JavaScript's names of element types."""
 
 
 @dataclass(frozen=True)
@@ -282,33 +274,6 @@ class PageChild:
 
     def _do_close(self) -> dict[str, Any]:
         return {}
-
-
-class PageRunner:
-    """The page's file as a `lightseg.export.Runner`, for its answers; its time means nothing."""
-
-    def __init__(self, child: PageChild) -> None:
-        self._child, self.details = child, child.details
-        self.name = child.details["runtime"]
-        self._y: NDArray[Any] = np.empty(0)
-
-    def feed(self, x: NDArray[Any]) -> None:
-        self._child.probe = self._child.contract.arranged(x).tobytes()
-
-    def run(self) -> None:
-        answer = self._child.page("infer")
-        if answer["dtype"] not in ARRAYS:
-            raise Failed(f"the output is a {answer['dtype']}, which is not known here")
-        values = np.frombuffer(self._child.output, ARRAYS[answer["dtype"]])
-        self._y = self._child.contract.restored(values.reshape(answer["shape"]))
-
-    def fetch(self) -> NDArray[Any]:
-        return self._y
-
-    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
-        self.feed(x)
-        self.run()
-        return self.fetch()
 
 
 def runtime_of(name: str) -> Runtime:

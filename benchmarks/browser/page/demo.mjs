@@ -33,12 +33,17 @@ async function told(work) {
   }
 }
 
+/** What is at `address`, or words for a server that has ended: a browser's own are no help. */
+async function served(address, what) {
+  const reply = await fetch(address).catch(() => null);
+  if (!reply?.ok) throw new Trouble(`${what} could not be read; is the command that serves this page still running?`);
+  return reply;
+}
+
 // --- what can be chosen
 
 async function listed() {
-  const reply = await fetch('/artifacts.json');
-  if (!reply.ok) throw new Trouble('The list of networks could not be read; is the command that serves this page still running?');
-  state.files = (await reply.json()).artifacts;
+  state.files = (await (await served('/artifacts.json', 'The list of networks')).json()).artifacts;
   const processors = navigator.hardwareConcurrency || 1;
   state.counts = globalThis.crossOriginIsolated ? [...new Set([1, 2, 4, processors])].filter((n) => n <= processors).sort((a, b) => a - b) : [1];
   state.view = VIEWS.find((view) => view === asked.get('view')) ?? 'Overlay';
@@ -201,9 +206,7 @@ async function take(blob, name) {
 }
 
 async function sample() {
-  const reply = await fetch('/sample');
-  if (!reply.ok) throw new Trouble('The sample photo could not be fetched.');
-  await take(await reply.blob(), 'sample.jpg');
+  await take(await (await served('/sample', 'The sample photo')).blob(), 'sample.jpg');
 }
 
 function paint() {
@@ -239,8 +242,10 @@ el('network').onchange = () => told(() => {
   return choose({ file: offered.find((file) => file.runtime === state.file.runtime) ?? offered[0] });
 });
 el('camera').onclick = () => told(async () => {
-  if (state.source?.live) { state.token += 1; state.source = null; el('camera').textContent = 'Use the camera'; return; }
-  await live();
+  if (!state.source?.live) return live();
+  state.token += 1;
+  state.source = state.source.picture ? { ...state.source, live: false } : null; // its last picture stays, for other networks
+  el('camera').textContent = 'Use the camera';
 });
 for (const kind of ['dragenter', 'dragover', 'dragleave', 'drop']) {
   document.addEventListener(kind, (event) => {

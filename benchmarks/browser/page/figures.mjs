@@ -21,7 +21,7 @@ export function costs(network, { runs, file, threads, first }) {
   if (!runs.length) return;
   const [prepare, run, read] = ['prepare', 'run', 'read'].map((part) => middle(runs.map((one) => one[part])));
   el('run').textContent = ms(run);
-  el('what').textContent = `the network, median of ${runs.length}`;
+  el('what').textContent = `the network, median of ${runs.length} runs`;
   const total = prepare + run + read;
   el('parts').replaceChildren(...[prepare, run, read].map((part) => { const bar = document.createElement('i'); bar.style.width = `${(100 * part) / total}%`; return bar; }));
   rows(el('cost'), [
