@@ -18,7 +18,7 @@ from lightseg.export.runner import torch_runner
 from lightseg.export.targets import TARGETS
 from lightseg.export.verification import load
 from lightseg.spec import PORTRAIT, Labels, Preprocess
-from lightseg.train.evaluate import Predict, Result, Task, evaluate
+from lightseg.train.evaluate import Predict, Task
 from lightseg.train.layouts import find_pairs
 from lightseg.zoo import create_model
 
@@ -86,9 +86,9 @@ def _of_masks(run: Predict, size: tuple[int, int], labels: Labels) -> Predict:
     return predict
 
 
-def score(one: Candidate, data: Path, layout: str) -> Result:
-    """Every metric over the pairs in the folder ``data``. Errors: `BadInput` when it holds none of that layout."""
+def task_of(one: Candidate, data: Path, layout: str) -> Task:
+    """The pairs in the folder ``data``, to be scored. Errors: `BadInput` when it holds none of that layout."""
     if not data.is_dir():
         raise BadInput(f"no folder {data}; give --data a folder with images/ and masks/")
     pairs = find_pairs(layout, data.parent, data.name)
-    return evaluate(one.predict, Task(pairs, layout, one.size, one.preprocess, one.labels))
+    return Task(pairs, layout, one.size, one.preprocess, one.labels)

@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the labelled images")
     p.add_argument("--layout", default="pairs", help="pairs (default: images/ and masks/), eg1800, cityscapes, camvid")
     p.add_argument("--input-size", type=size, metavar="HxW", help="for models; default: the published size")
-    p.add_argument("--out", type=Path, metavar="DIR", help="write per_image.csv there")
+    p.add_argument("--out", type=Path, metavar="DIR", help="write per_image.csv and sheets of the worst images there")
     add_threads(p)
     add_json(p)
     return p
@@ -42,14 +42,19 @@ def _main(args: argparse.Namespace) -> int:
     from lightseg.errors import MissingExtra
 
     try:
-        from lightseg.benchmarks.accuracy import candidate, score
-        from lightseg.train.evaluate import compare, write_per_image
+        from lightseg.benchmarks.accuracy import candidate, task_of
+        from lightseg.train.evaluate import compare, evaluate, prediction_sheet, short_names, worst, write_per_image
+        from lightseg.train.sheets import write_png
     except ModuleNotFoundError as error:
         raise MissingExtra("scoring", "train", str(error.name)) from error
     candidates = [candidate(text, args.input_size, args.threads) for text in args.candidate]
+    files = short_names([one.name for one in candidates])
     results: dict[str, Result] = {}
     for one in candidates:
-        results[one.name] = score(one, args.data, args.layout)
+        task = task_of(one, args.data, args.layout)
+        result = results[one.name] = evaluate(one.predict, task)
+        if args.out:
+            write_png(args.out / f"worst-{files[one.name]}.png", prediction_sheet(one.predict, task, worst(result)))
         if args.json != "-":
             print(_line(one.name, results[one.name]), flush=True)
     first, *others = results

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 
 from lightseg.errors import LightsegError
 from lightseg.spec import Labels
@@ -44,6 +46,10 @@ def check(pairs: Sequence[Pair], layout: str, labels: Labels, tiles: int = 40) -
     shown: list[Image] = []
     every = max(1, len(pairs) // tiles)
     for i, pair in enumerate(pairs):
+        damaged = [said for path in (pair.image, pair.mask) if (said := damage(path))]
+        if damaged:
+            broken += damaged
+            continue
         try:
             image, mask = read(pair, layout)
         except LightsegError as error:
@@ -62,6 +68,18 @@ def check(pairs: Sequence[Pair], layout: str, labels: Labels, tiles: int = 40) -
     sources = Counter(p.source or "unnamed" for p in pairs)
     findings = Findings(len(pairs), dict(sources), dict(sizes.most_common()), balance, empty, broken)
     return findings, sheets.grid(shown, 8) if shown else None
+
+
+def damage(path: Path) -> str:
+    """What is wrong with an image file, nothing if it is whole: OpenCV reads a cut-off JPEG and makes the rest grey."""
+    if not path.is_file():
+        return f"{path} is missing"
+    try:
+        with PIL.Image.open(path) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on damaged files
+        return f"{path} is damaged ({error})" if path.stat().st_size else f"{path} is empty"
+    return ""
 
 
 def _tile(image: Image, mask: Image, pair: Pair, labels: Labels) -> Image:

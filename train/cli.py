@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,8 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   lightseg-train --generate portrait --data demo                 a small data set to try things with
   lightseg-train --recipe sinet_portrait --data demo --check-data --out runs/look
-  lightseg-train --recipe sinet_portrait --data demo --estimate  images/s here, and hours for the whole schedule
+  lightseg-train --estimate                                      every recipe: images/s here, hours here and on a GPU
+  lightseg-train --recipe sinet_portrait --data demo --estimate  the same of one recipe, with its own data
   lightseg-train --recipe sinet_portrait --data demo --out runs/first epochs=3 batch=8
   lightseg-train --recipe sinet_portrait --data demo --out runs/first --resume epochs=3 batch=8
   lightseg-train --recipe sinet_portrait --data DIR --evaluate runs/first/sinet.safetensors,clova --out runs/scores
@@ -45,12 +45,22 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--list", action="store_true", help="list the recipes")
     what.add_argument("--check-data", action="store_true", help="count, verify, and draw a contact sheet into --out")
     what.add_argument("--generate", choices=("portrait", "street"), help="write a procedural data set into --data")
-    what.add_argument("--estimate", action="store_true", help="time a few steps; say how long all would take")
+    what.add_argument(
+        "--estimate",
+        action="store_true",
+        help="time a few steps of --recipe, or of every recipe; say how long the whole schedules would take. "
+        "Recipes whose data are not there are timed on generated ones",
+    )
     it.add_argument(
         "--count", type=positive, metavar="N", help="training pairs to generate (default 64), or to --estimate with"
     )
     it.add_argument(
-        "--evaluate", metavar="WEIGHTS[,WEIGHTS]", help="score weights files or tags; two are compared, pair by pair"
+        "--seconds", type=positive, default=30, metavar="N", help="of --estimate's timed steps per recipe (default 30)"
+    )
+    it.add_argument(
+        "--evaluate",
+        metavar="WEIGHTS[,WEIGHTS]",
+        help="score weights files or tags; two are compared, pair by pair (exported files: lightseg-evaluate)",
     )
     it.add_argument("--input-size", type=size, metavar="HxW", help="for --evaluate; default: the recipe's")
     it.add_argument("--submission", metavar="DIR", type=Path, help="write Cityscapes test predictions of --evaluate")
@@ -62,10 +72,13 @@ def parser() -> argparse.ArgumentParser:
 
 def train(args: argparse.Namespace) -> int:
     from lightseg.train import recipe as recipes
+    from lightseg.train.estimate_cli import estimate
 
     if args.list:
         print("\n".join(recipes.available()))
         return 0
+    if args.estimate:
+        return estimate(args)
     data = _required(args, "data")
     if args.generate:
         return generate(args, data)
@@ -73,8 +86,6 @@ def train(args: argparse.Namespace) -> int:
     import torch
 
     torch.set_num_threads(args.threads)
-    if args.estimate:
-        return estimate(args, recipe, data)
     if args.check_data:
         return check_data(args, recipe, data)
     if args.submission:
@@ -88,6 +99,8 @@ def fit(args: argparse.Namespace, recipe: Recipe, data: Path) -> int:
     from lightseg.train import logs
     from lightseg.train import run as runs
     from lightseg.train.world import processes
+    from lightseg.weights import load_path
+    from lightseg.zoo import find_spec
 
     out = _required(args, "out")
     with processes() as world:
@@ -99,8 +112,12 @@ def fit(args: argparse.Namespace, recipe: Recipe, data: Path) -> int:
         with progress.bar:
             log = logs.Several(progress, logs.Files(out))
             path = runs.fit(runs.Job(recipe, data, out, log, world, args.resume))
+    record, _ = load_path(find_spec(recipe.model), path)
+    for figure in record.figures.values():
+        print(f"{figure.value:.2f} {figure.unit} ({figure.source})", file=sys.stderr)
     print(f"{path}: use it with --model {recipe.model} --weights {path}", file=sys.stderr)
-    emit_json(args.json, {"weights": str(path), "recipe": recipe.model})
+    figures = {name: vars(figure) for name, figure in record.figures.items()}
+    emit_json(args.json, {"weights": str(path), "model": recipe.model, "figures": figures})
     return 0
 
 
@@ -110,15 +127,16 @@ def check_data(args: argparse.Namespace, recipe: Recipe, data: Path) -> int:
     from lightseg.errors import BadInput
     from lightseg.train import sheets
     from lightseg.train.check import check
-    from lightseg.train.layouts import find_pairs
+    from lightseg.train.layouts import find_pairs, lonely
     from lightseg.zoo import find_spec
 
     report: dict[str, Any] = {}
     broken: list[str] = []
     for folders in (recipe.train_folder, recipe.val_folder):
         found, sheet = check(find_pairs(recipe.layout, data, folders), recipe.layout, find_spec(recipe.model).labels)
-        report[folders] = dataclasses.asdict(found)
-        broken += found.broken
+        named = found.broken + [f"{path} has no partner" for path in lonely(recipe.layout, data, folders)]
+        report[folders] = dataclasses.asdict(found) | {"broken": named}
+        broken += named
         print(
             f"{folders}: {found.pairs} pairs {found.sources}, sizes {dict(list(found.sizes.items())[:4])}",
             file=sys.stderr,
@@ -134,7 +152,7 @@ def check_data(args: argparse.Namespace, recipe: Recipe, data: Path) -> int:
     for line in broken:
         print(f"  broken: {line}", file=sys.stderr)
     if broken:
-        raise BadInput(f"{len(broken)} pairs are broken (named above); fetch them again or remove them")
+        raise BadInput(f"{len(broken)} files are broken (named above); fetch them again or remove them")
     return 0
 
 
@@ -155,45 +173,23 @@ def generate(args: argparse.Namespace, data: Path) -> int:
     return 0
 
 
-def estimate(args: argparse.Namespace, recipe: Recipe, data: Path) -> int:
-    from lightseg.train.estimate import estimate as parts_of
-    from lightseg.train.run import Job
-    from lightseg.train.world import processes
-
-    parts = []
-    with tempfile.TemporaryDirectory() as nowhere, processes() as world:
-        for part in parts_of(Job(recipe, data, Path(nowhere), world=world), args.count):
-            shares = ", ".join(f"{name} {share:.0%}" for name, share in part.shares.items())
-            print(
-                f"{part.stage} at {part.height}x{part.width}: {part.images_per_second:.3g} images/s in batches of "
-                f"{part.batch} ({shares}); {part.images:,} images in the schedule: {part.hours:,.1f} h",
-                file=sys.stderr,
-            )
-            parts.append(part)
-    total = sum(p.hours for p in parts)
-    print(
-        f"{total:,.1f} h on this machine ({world.device}, {args.threads} threads), validations apart", file=sys.stderr
-    )
-    emit_json(args.json, {"parts": [p.to_dict() for p in parts]})
-    return 0
-
-
 def evaluate(args: argparse.Namespace, recipe: Recipe, data: Path) -> int:
     from lightseg.train import evaluate as scoring
     from lightseg.train import sheets
 
     results: dict[str, Result] = {}
     report: dict[str, Any] = {}
-    for name in args.evaluate.split(","):
+    short = scoring.short_names(args.evaluate.split(","))
+    for name in short:
         model, task, predict = candidate(args, recipe, data, name)
         result = results[name] = scoring.evaluate(predict, task)
         report[name] = {"weights": model.weights.sha256} | result.summary()
         print(f"{name}:\n" + "\n".join(f"  {k} {v:.2f}" for k, v in result.summary().items() if isinstance(v, float)))
         if args.out:
             sheet = scoring.prediction_sheet(predict, task, scoring.worst(result))
-            sheets.write_png(args.out / f"worst-{Path(name).stem}.png", sheet)
+            sheets.write_png(args.out / f"worst-{short[name]}.png", sheet)
     if args.out:
-        scoring.write_per_image(args.out / "per_image.csv", {Path(k).stem: v for k, v in results.items()})
+        scoring.write_per_image(args.out / "per_image.csv", {short[k]: v for k, v in results.items()})
     if len(results) == 2:
         (first, a), (second, b) = results.items()
         report["difference"] = {k: vars(v) for k, v in scoring.compare(a, b).items()}
@@ -204,11 +200,14 @@ def evaluate(args: argparse.Namespace, recipe: Recipe, data: Path) -> int:
 
 
 def submission(args: argparse.Namespace, recipe: Recipe, data: Path) -> int:
+    from lightseg.errors import Unsupported
     from lightseg.train.evaluate import of_network
     from lightseg.train.submission import write_submission
     from lightseg.zoo import create_model
 
     model = create_model(recipe.model, weights=_required(args, "evaluate"))
+    if model.spec.task != "street":
+        raise Unsupported(f"{recipe.model} knows no street classes; take a recipe for Cityscapes, --list shows them")
     wanted = args.input_size or (recipe.height, recipe.width)
     model.spec.check_size(*wanted)
     files = list(write_submission(of_network(model.net), model.weights.preprocess, data, args.submission, wanted))
@@ -221,10 +220,16 @@ def candidate(
     args: argparse.Namespace, recipe: Recipe, data: Path, name: str
 ) -> tuple[SegmentationModel, Task, Predict]:
     """A weights file or tag of the recipe's model, ready to be scored on the recipe's validation pairs."""
+    from lightseg.errors import BadInput
     from lightseg.train.evaluate import Task, of_network
     from lightseg.train.layouts import find_pairs
     from lightseg.zoo import create_model
 
+    if Path(f"{name}.json").is_file():
+        raise BadInput(
+            f"{name} is an exported file; score it with: lightseg-evaluate {name} --data {data / recipe.val_folder} "
+            f"--layout {recipe.layout}"
+        )
     model = create_model(recipe.model, weights=name)
     wanted = args.input_size or (recipe.height, recipe.width)
     model.spec.check_size(*wanted)

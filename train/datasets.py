@@ -32,13 +32,17 @@ def read(pair: Pair, layout: str = "pairs", longest: int = 0) -> tuple[Image, Im
 
     Errors: `BadInput` naming the file that is missing, damaged or of another size than its partner.
     """
+    for path in (pair.image, pair.mask):
+        if not path.is_file():
+            raise BadInput(f"{path} is missing; fetch it again (--check-data lists all broken files)")
     image, mask = cv2.imread(str(pair.image), cv2.IMREAD_COLOR), cv2.imread(str(pair.mask), cv2.IMREAD_GRAYSCALE)
     for path, data in ((pair.image, image), (pair.mask, mask)):
         if data is None:
             raise BadInput(f"{path} cannot be read as an image; fetch it again (--check-data lists all broken files)")
     assert image is not None and mask is not None
     if image.shape[:2] != mask.shape[:2]:
-        raise BadInput(f"{pair.name}: the image is {image.shape[:2]}, the mask {mask.shape[:2]}; run --check-data")
+        (h, w), (mh, mw) = image.shape[:2], mask.shape[:2]
+        raise BadInput(f"{pair.image} is {h}x{w}, but its mask {pair.mask} {mh}x{mw}; --check-data lists all of them")
     image, mask = cv2.cvtColor(image, cv2.COLOR_BGR2RGB), class_table(layout, pair.mask)[mask]
     h, w = mask.shape
     if longest and max(h, w) > longest:

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from lightseg.train import losses
-from lightseg.train.checkpoint import State
+from lightseg.train import gpu, losses
 from lightseg.train.datasets import Order, Samples
 from lightseg.train.heads import Coarse, WithAuxiliary
-from lightseg.train.loop import Clock, batches, prepared, step
+from lightseg.train.loop import Clock, batches, fresh, prepared, step
 from lightseg.train.recipe import Recipe
-from lightseg.train.run import Job, start
-from lightseg.train.schedule import MovingAverage, optimiser
+from lightseg.train.run import Job, flush_denormals, start
 from lightseg.train.teacher import Teacher
 from lightseg.train.world import World
 
-SMALL = 4
-"""Images in a timed step: a full batch of street scenes may not fit here, and images/s hardly depend on it."""
-STEPS = 3
-"""Timed steps at least, after one that is not timed."""
+PIXELS = 1 << 20
+"""Of a timed step on a CPU, at least one image: a full batch of street scenes may not fit, and would take minutes."""
+PARTS = ("data", "forward", "backward", "optimiser")
 
 
 @dataclass(frozen=True)
@@ -36,54 +34,100 @@ class Part:
     width: int
     batch: int
     """Of the timed steps, not the recipe's."""
+    steps: int
+    """Timed, after one that is not."""
+    cpu_time: bool
+    """Measured in seconds of this process's CPU time, as a core without other work would give it; else on the wall."""
     images_per_second: float
     shares: dict[str, float]
     """Of the time: data, forward, backward, optimiser."""
     images: int
     """In the whole schedule."""
+    macs: int
+    """Counted, of one image forward; with the backward pass three times as many."""
+    outputs: int
+    """Values convolutions write for one image forward, counted."""
 
     @property
     def hours(self) -> float:
         return self.images / self.images_per_second / 3600
 
+    @property
+    def gpu_hours(self) -> tuple[float, float]:
+        """Predicted for one RTX 3090, see `lightseg.train.gpu`: (at best, at worst)."""
+        return gpu.hours(self.images, self.outputs)
+
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"hours": self.hours}
+        best, worst = self.gpu_hours
+        return asdict(self) | {"hours": self.hours, "predicted_rtx3090_hours": [best, worst]}
 
 
-def estimate(job: Job, count: int | None = None, seconds: float = 10.0) -> Iterator[Part]:
-    """Every part of the recipe's schedule, each timed for at least ``seconds``; nothing is written.
+def estimate(job: Job, count: int | None = None, seconds: float = 30.0) -> Iterator[Part]:
+    """Every part of the recipe's schedule, timed for its share of ``seconds`` and for one step at least.
 
     ``count`` is the number of training pairs to reckon with, where the data at hand are only a sample. Validations
-    are not counted. Errors: `BadInput` for data that do not fit.
+    are not counted, and nothing is written. Errors: `BadInput` for data that do not fit.
     """
+    job = replace(job, recipe=replace(job.recipe, normalise="weights", workers=workers(job.recipe)))
     pairs, _ = job.pairs()
     model, preprocess = start(job, pairs)
     weight = torch.ones(model.spec.channels, device=job.world.device) if job.recipe.class_weights else None
+    each = seconds / ((1 + bool(job.recipe.encoder_epochs)) * len(job.recipe.scales) + bool(job.recipe.teachers))
     if job.recipe.teachers:
-        yield asked(job, Samples(pairs[:SMALL], job.recipe, preprocess), count or len(pairs), seconds)
+        yield asked(job, Samples(pairs[:16], job.recipe, preprocess), count or len(pairs), each)
     for name, net, recipe, edge in stages(job.recipe, model.net):
         loss = losses.of_recipe(recipe, edge, weight)
+        images = (count or len(pairs)) // recipe.batch * recipe.batch * recipe.epochs
         for scale in recipe.scales:
-            small = replace(recipe, scales=(scale,), batch=min(recipe.batch, SMALL, len(pairs)), settle=0.0)
-            few = pairs[: max(small.batch, 16)]
-            samples = Samples(few, small, preprocess, model.spec.multiple)
-            clock = rehearse(small, net, samples, loss, job.world, seconds)
+            small = replace(recipe, scales=(scale,), settle=0.0)
+            small = replace(small, batch=batch_of(small, scale, job.world, len(pairs)))
+            samples = Samples(pairs[: max(small.batch, 16)], small, preprocess, model.spec.multiple)
+            height, width = samples.sizes[0]
+            counted = gpu.work(net, height, width)
+            with flush_denormals():
+                clock = rehearse(small, net, samples, loss, job.world, each)
             row = clock.shares(small.batch)
-            shares = {k.removeprefix("share_"): v for k, v in row.items() if k.startswith("share_")}
-            images = (count or len(pairs)) // recipe.batch * recipe.batch * recipe.epochs
-            yield Part(name, *samples.sizes[0], small.batch, row["images_per_second"], shares, images)
+            shares = {part: row.get(f"share_{part}", 0.0) for part in PARTS}
+            rate = row["images_per_second"]
+            measured = (small.batch, clock.steps, clock.read is time.process_time, rate, shares)
+            yield Part(name, height, width, *measured, images, counted.macs, counted.outputs)
+
+
+def workers(recipe: Recipe) -> int:
+    """The recipe's loader workers, as far as there are cores for them beside the one that trains."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(recipe.workers, cores - 1)
+
+
+def timer(recipe: Recipe, world: World) -> Callable[[], float]:
+    """CPU time where one thread does everything, so that other work on the machine does not count; else the clock."""
+    alone = world.device.type == "cpu" and torch.get_num_threads() == 1 and not recipe.workers
+    return time.process_time if alone else time.perf_counter
+
+
+def batch_of(recipe: Recipe, scale: float, world: World, pairs: int) -> int:
+    """Images in a timed step: the recipe's batch, on a CPU no more than `PIXELS` hold."""
+    wanted = min(recipe.batch, pairs)
+    if world.device.type == "cuda":
+        return wanted
+    return max(1, min(wanted, int(PIXELS / (recipe.height * recipe.width * scale**2))))
 
 
 def asked(job: Job, samples: Samples, count: int, seconds: float) -> Part:
     """The teachers' answers for ``count`` images, from those for ``samples``; the first image is not counted."""
     teacher = Teacher(job.recipe, job.world.device)
     teacher(samples.raw(0)[0])
-    start, done = time.perf_counter(), 0
-    while not done or time.perf_counter() - start < seconds:
+    read = timer(job.recipe, job.world)
+    start, end, done = read(), time.perf_counter() + seconds, 0
+    while not done or time.perf_counter() < end:
         teacher(samples.raw(done % len(samples))[0])
         done += 1
-    rate = done / (time.perf_counter() - start)
-    return Part("teachers", job.recipe.height, job.recipe.width, 1, rate, {"forward": 1.0}, count)
+    rate = done / (read() - start)
+    work = [gpu.work(net, *size) for net, _, its_sizes in teacher.networks for size in its_sizes]
+    macs, outputs = (2 * sum(getattr(w, name) for w in work) for name in ("macs", "outputs"))
+    shares = dict.fromkeys(PARTS, 0.0) | {"forward": 1.0}
+    measured = (1, done, read is time.process_time, rate, shares)
+    return Part("teachers", job.recipe.height, job.recipe.width, *measured, count, macs, outputs)
 
 
 def stages(recipe: Recipe, net: nn.Module) -> Iterator[tuple[str, nn.Module, Recipe, int]]:
@@ -98,20 +142,18 @@ def rehearse(
     recipe: Recipe, net: nn.Module, samples: Samples, loss: losses.Loss, world: World, seconds: float
 ) -> Clock:
     """Real steps of the loop, at a learning rate of 0, for ``seconds``; the first is not counted: it compiles."""
-    net.to(world.device).train()
-    if recipe.channels_last:
-        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    state = State(net, optimiser(net, recipe), MovingAverage(net, recipe.ema) if recipe.ema else None)
+    state = fresh(net.train(), recipe, world)
     called = prepared(net, recipe, world)
     order = Order(len(samples), recipe.batch, recipe.seed)
-    clock, end = Clock(), float("inf")
-    while clock.steps < STEPS or time.perf_counter() < end:
+    read = timer(recipe, world)
+    clock, end = Clock(read), float("inf")
+    while clock.steps < 1 or time.perf_counter() < end:
         for x, y in batches(samples, order, recipe, world):
             clock.mark("data")
             step(x, y, called, loss, state, recipe, 0.0, world, clock)
             if end == float("inf"):
-                clock, end = Clock(), time.perf_counter() + seconds
-            elif clock.steps >= STEPS and time.perf_counter() >= end:
+                clock, end = Clock(read), time.perf_counter() + seconds
+            elif clock.steps and time.perf_counter() >= end:
                 break
         order.epoch += 1
     return clock

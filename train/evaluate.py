@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +147,13 @@ def compare(a: Result, b: Result) -> dict[str, Interval]:
     for source in sorted(set(a.sources) - {""}):
         parts[source] = difference[np.array(a.sources) == source]
     return {name: bootstrap(values) for name, values in parts.items()}
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Names for files and columns: a weights file's own, or with its folders where another is called the same."""
+    short = {name: re.sub(r"\.(safetensors|pth)$", "", Path(name).name) for name in names}
+    taken = Counter(short.values())
+    return {name: it if taken[it] == 1 else re.sub(r"[^\w.]+", "-", name).strip("-.") for name, it in short.items()}
 
 
 def write_per_image(path: Path, results: dict[str, Result]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from lightseg.train.augment import Image, Rng, Size
 Colour = tuple[int, int, int]
 
 
-def portrait(rng: Rng, size: Size = (264, 200)) -> tuple[Image, Image]:
+def portrait(rng: Rng, size: Size) -> tuple[Image, Image]:
     """A head, hair and shoulders before a cluttered background; mask 255 on the person."""
     h, w = size
     image, mask = _clutter(rng, size), np.zeros(size, np.uint8)
@@ -35,7 +36,7 @@ def portrait(rng: Rng, size: Size = (264, 200)) -> tuple[Image, Image]:
     return _noisy(image, rng), mask
 
 
-def street(rng: Rng, size: Size = (128, 256)) -> tuple[Image, Image]:
+def street(rng: Rng, size: Size) -> tuple[Image, Image]:
     """Sky, buildings, pavements, a road, cars and people; the mask holds CamVid's class numbers."""
     h, w = size
     horizon = int(h * rng.uniform(0.35, 0.5))
@@ -56,14 +57,24 @@ def street(rng: Rng, size: Size = (128, 256)) -> tuple[Image, Image]:
     return _noisy(image, rng), mask
 
 
-def write(kind: str, folder: Path, count: int, seed: int = 0) -> None:
+SIZES: dict[str, Size] = {"portrait": (264, 200), "street": (128, 256)}
+
+
+def write(
+    kind: str,
+    folder: Path,
+    count: int,
+    seed: int = 0,
+    size: Size | None = None,
+    suffix: Literal[".jpg", ".png"] = ".jpg",
+) -> None:
     """Write ``count`` pairs of ``portrait`` or ``street`` in the layout of images, masks and a manifest."""
     draw = {"portrait": portrait, "street": street}[kind]
     items = []
     for i in range(count):
-        image, mask = draw(np.random.default_rng((seed, i)))
+        image, mask = draw(np.random.default_rng((seed, i)), size or SIZES[kind])
         name = f"{kind}_{i:05d}"
-        item = {"id": name, "image": f"images/{name}.jpg", "mask": f"masks/{name}.png", "source": "generated"}
+        item = {"id": name, "image": f"images/{name}{suffix}", "mask": f"masks/{name}.png", "source": "generated"}
         _save(folder / item["image"], cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         _save(folder / item["mask"], mask)
         items.append(item)

@@ -18,6 +18,7 @@ from lightseg.errors import BadInput, UnknownName
 
 Table = NDArray[np.uint8]
 VOID = 255
+IMAGES = {".jpg", ".jpeg", ".png"}
 
 
 @dataclass(frozen=True)
@@ -56,16 +57,35 @@ def find_pairs(layout: str, data: Path, folders: str) -> list[Pair]:
         folder = data / name
         pairs = known.find(folder) if folder.is_dir() else []
         if not pairs:
-            raise BadInput(f"no {layout} pairs in {folder}; {known.how}")
+            raise BadInput(f"no images with masks in {folder} (layout {layout}); {known.how}")
         found += pairs
     return found
+
+
+def lonely(layout: str, data: Path, folders: str) -> list[Path]:
+    """Images without a mask and masks without an image, which `find_pairs` passes over; a manifest passes over none."""
+    pairs = find_pairs(layout, data, folders)
+    used = {path for pair in pairs for path in (pair.image, pair.mask)}
+    seen = {path.parent for path in used}
+    if layout == "cityscapes":
+        images = (file for name in folders.split("+") for file in (data / name).glob("*/*_leftImg8bit.png"))
+        return sorted(set(images) - used)
+    open_ended = (parent for parent in seen if not (parent.parent / "manifest.json").is_file())
+    files = (file for parent in open_ended for file in parent.iterdir() if file.suffix.lower() in IMAGES)
+    return sorted(set(files) - used)
 
 
 def _pairs(folder: Path) -> list[Pair]:
     manifest = folder / "manifest.json"
     if manifest.is_file():
-        items = json.loads(manifest.read_text(encoding="utf-8"))["items"]
-        return [Pair(i["id"], folder / i["image"], folder / i["mask"], i.get("source", "")) for i in items]
+        try:
+            items = json.loads(manifest.read_text(encoding="utf-8"))["items"]
+            return [Pair(i["id"], folder / i["image"], folder / i["mask"], i.get("source", "")) for i in items]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadInput(
+                f'{manifest} is no list of pairs ({type(error).__name__}: {error}); it holds {{"items": [{{"id": NAME, '
+                '"image": "images/NAME.jpg", "mask": "masks/NAME.png"}]}, or remove it: equal names then make pairs'
+            ) from error
     return _match(folder / "images", folder / "masks", lambda stem: stem)
 
 
@@ -85,7 +105,7 @@ def _match(images: Path, masks: Path, mask_stem: Callable[[str], str]) -> list[P
     if not images.is_dir() or not masks.is_dir():
         return []
     known = {p.stem: p for p in sorted(masks.iterdir())}
-    files = [p for p in sorted(images.iterdir()) if p.suffix.lower() in {".jpg", ".jpeg", ".png"}]
+    files = [p for p in sorted(images.iterdir()) if p.suffix.lower() in IMAGES]
     return [Pair(p.stem, p, known[mask_stem(p.stem)]) for p in files if mask_stem(p.stem) in known]
 
 
@@ -124,7 +144,12 @@ STREET = tuple(range(19))
 
 LAYOUTS: dict[str, Layout] = {
     "pairs": Layout(
-        _pairs, _threshold(200), PERSON, (), "put images/NAME.jpg and masks/NAME.png (0 background, 255 person) there"
+        _pairs,
+        _threshold(200),
+        PERSON,
+        (),
+        "put images/NAME.jpg and masks/NAME.png (0 background, 255 person) there, or draw some to try with: "
+        "lightseg-train --generate portrait --data DIR",
     ),
     "eg1800": Layout(
         _eg1800,

@@ -102,7 +102,7 @@ class Progress:
 
     def epoch(self, rows: Sequence[Row]) -> None:
         shown = {k: v for k, v in rows[-1].items() if not k.startswith("share_")}
-        self.bar.console.print("  ".join(f"{k} {v:.5g}" for k, v in shown.items()), highlight=False)
+        self.bar.console.print("  ".join(f"{k} {v:.5g}" for k, v in shown.items()), highlight=False, soft_wrap=True)
 
     def picture(self, name: str, image: Image, step: int) -> None:
         pass

@@ -52,10 +52,7 @@ def train(
 
     Errors: `Diverged`, `Stopped`, `OutputError` when a checkpoint cannot be written (the previous one stays).
     """
-    net.to(world.device)
-    if recipe.channels_last:
-        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    state = State(net, optimiser(net, recipe), MovingAverage(net, recipe.ema) if recipe.ema else None)
+    state = fresh(net, recipe, world)
     if resume:
         checkpoint.restore(out / checkpoint.NAME, recipe, state)
     at = state.position
@@ -92,6 +89,14 @@ def train(
     if recipe.keep == "best":
         state.kept.load_state_dict(checkpoint.read(out / BEST))
     return state.kept
+
+
+def fresh(net: nn.Module, recipe: Recipe, world: World) -> State:
+    """The state before the first step, with ``net`` on this process's device and in the recipe's memory format."""
+    net.to(world.device)
+    if recipe.channels_last:
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return State(net, optimiser(net, recipe), MovingAverage(net, recipe.ema) if recipe.ema else None)
 
 
 def step(
@@ -186,12 +191,16 @@ def stop_signal() -> Iterator[Callable[[], bool]]:
 class Clock:
     """Seconds spent in each part of a step; on a GPU the part that needs a result waits for those before it."""
 
+    read: Callable[[], float] = time.perf_counter
     spent: dict[str, float] = field(default_factory=dict)
-    last: float = field(default_factory=time.perf_counter)
+    last: float = field(init=False)
     steps: int = 0
 
+    def __post_init__(self) -> None:
+        self.last = self.read()
+
     def mark(self, part: str) -> None:
-        now = time.perf_counter()
+        now = self.read()
         self.spent[part] = self.spent.get(part, 0.0) + now - self.last
         self.last = now
         self.steps += part == "optimiser"
@@ -206,8 +215,5 @@ class Clock:
 
 
 def _advice(loss: Tensor, at: Position, recipe: Recipe) -> str:
-    return (
-        f"the loss is {float(loss.detach())} in epoch {at.epoch + 1}, step {at.step + 1}; "
-        "the checkpoint of before is kept: "
-        f"try lr={recipe.lr / 2:g} clip=1, or go on from it with --resume"
-    )
+    said = f"the loss is {float(loss.detach())} in epoch {at.epoch + 1}, step {at.step + 1}; "
+    return f"{said}try lr={recipe.lr / 2:g} clip=1 in another --out DIR; a checkpoint from before is kept as it was"

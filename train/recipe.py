@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -133,7 +134,10 @@ def load(name: str, overrides: Iterable[str] = ()) -> Recipe:
         key, sign, text = override.partition("=")
         if not sign:
             raise BadInput(f"{override!r} is not key=value; for instance epochs=3")
-        data[key] = yaml.safe_load(text)
+        try:
+            data[key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise BadInput(f"{override!r}: {text!r} is no YAML value; write lists as scales=[1,0.5]") from error
     return build(data)
 
 
@@ -150,9 +154,32 @@ def build(data: Mapping[str, Any]) -> Recipe:
     if "model" not in data:
         raise BadInput("the recipe names no model; add for instance `model: sinet`")
     recipe = Recipe(**{k: coerce(k, v, hints[k]) for k, v in data.items()})
+    check_ranges(recipe)
     if bool(recipe.teachers) != bool(recipe.teacher_weight):
         raise BadInput("teachers and teacher_weight belong together: say teachers=sinet.lightseg teacher_weight=1")
     return recipe
+
+
+ABOVE_ZERO = ("height", "width", "scales", "teacher_scales", "epochs", "batch", "lr", "edge_width", "validate_every")
+BELOW_ONE = ("holdout", "warmup_share", "momentum", "ema")
+
+
+def check_ranges(recipe: Recipe) -> None:
+    """Refuse numbers no run could use: negative ones anywhere, zeros and ones where they make no sense."""
+    for field in dataclasses.fields(recipe):
+        value = getattr(recipe, field.name)
+        values = value if isinstance(value, tuple) else (value,)
+        numbers = [v for v in values if isinstance(v, (int, float))]
+        positive = field.name in ABOVE_ZERO
+        if positive and not values:
+            raise BadInput(f"recipe key {field.name} is empty; it needs a number at least, for instance 1")
+        for number in numbers:
+            if not math.isfinite(number) or number < 0 or (positive and number == 0):
+                raise BadInput(
+                    f"recipe key {field.name}: {number:g} is not {'above zero' if positive else 'zero or more'}"
+                )
+            if field.name in BELOW_ONE and number >= 1:
+                raise BadInput(f"recipe key {field.name}: {number:g} is a share, from 0 to below 1")
 
 
 def coerce(key: str, value: Any, kind: Any) -> Any:

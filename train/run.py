@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -74,9 +75,15 @@ def fit(job: Job) -> Path:
     """
     if not job.resume and (job.out / checkpoint.NAME).is_file():
         raise BadInput(f"{job.out} already holds a run; pass --resume to go on with it, or another --out DIR")
+    with flush_denormals():
+        return _fit(job)
+
+
+@contextmanager
+def flush_denormals() -> Iterator[None]:
     torch.set_flush_denormal(True)
     try:
-        return _fit(job)
+        yield
     finally:
         torch.set_flush_denormal(False)
 

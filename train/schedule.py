@@ -29,7 +29,7 @@ def parameter_groups(net: nn.Module, recipe: Recipe) -> list[dict[str, object]]:
 def optimiser(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     groups = parameter_groups(net, recipe)
     if recipe.optimiser == "sgd":
-        return torch.optim.SGD(groups, recipe.lr, momentum=recipe.momentum, nesterov=True)
+        return torch.optim.SGD(groups, recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
     kind = torch.optim.AdamW if recipe.optimiser == "adamw" else torch.optim.Adam
     return kind(groups, recipe.lr)
 

@@ -40,7 +40,7 @@ class Teacher:
         for name, model in zip(recipe.teachers, models):
             if len(model.spec.labels.names) != 2:
                 raise BadInput(f"{name} knows more than two classes; teachers are for portraits: leave teachers out")
-        self._networks: list[tuple[nn.Module, Preprocess, list[Size]]] = [
+        self.networks: list[tuple[nn.Module, Preprocess, list[Size]]] = [
             (m.net.eval().to(device), m.weights.preprocess, sizes(recipe, m.spec.multiple)) for m in models
         ]
         self._device = device
@@ -52,7 +52,7 @@ class Teacher:
             cv2.resize(
                 self._probability(net, to_tensor(squeeze(image, image, size)[0], preprocess)), image.shape[1::-1]
             )
-            for net, preprocess, its_sizes in self._networks
+            for net, preprocess, its_sizes in self.networks
             for size in its_sizes
         ]
         found: Image = np.rint(255 * np.mean(answers, 0)).astype(np.uint8)

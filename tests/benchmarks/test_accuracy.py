@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import pytest
 
 from lightseg import create_model
@@ -47,6 +48,8 @@ def test_an_artifact_scores_what_its_network_scores(
     assert file_score == pytest.approx(torch_score, abs=0.01)
     assert 0 <= torch_score < 100
     assert (tmp_path / "per_image.csv").read_text().count("\n") == 4, "a header and a row for each of three images"
+    sheet = cv2.imread(str(tmp_path / f"worst-{artifact.path.name}.png"))
+    assert sheet is not None and sheet.shape[0] > 64, "the file's worst images, whatever wrote it"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +70,7 @@ def test_bad_candidates_are_told_in_one_line(
 
 def test_a_folder_without_pairs_is_refused(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([f"sinet={weights}", "--data", str(tmp_path)]) == 1
-    assert "no pairs" in capsys.readouterr().err
+    assert "no images with masks in" in capsys.readouterr().err
 
 
 def test_an_artifact_that_returns_masks_scores_as_its_logits_do(

@@ -137,3 +137,9 @@ def test_a_submission_has_the_server_s_names_sizes_and_values(tmp_path: Path) ->
     assert read is not None and read.shape == (1024, 2048) and set(np.unique(read)) == {26}
     with pytest.raises(BadInput, match="trainvaltest"):
         list(write_submission(predict, PLAIN, tmp_path, tmp_path / "out", (128, 256)))
+
+
+def test_weights_of_the_same_name_keep_apart() -> None:
+    names = ["runs/a/sinet.safetensors", "runs/b/sinet.safetensors", "clova", "mine.safetensors", "sinet.lightseg"]
+    found = list(scoring.short_names(names).values())
+    assert found == ["runs-a-sinet.safetensors", "runs-b-sinet.safetensors", "clova", "mine", "sinet.lightseg"]

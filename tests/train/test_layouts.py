@@ -10,7 +10,7 @@ from lightseg.camvid import CAMVID, CAMVID_MERGE
 from lightseg.errors import BadInput
 from lightseg.train.check import check
 from lightseg.train.datasets import read, split
-from lightseg.train.layouts import LAYOUTS, VOID, find_pairs, merged
+from lightseg.train.layouts import LAYOUTS, VOID, find_pairs, lonely, merged
 from lightseg.train.statistics import count, joined, kept
 from lightseg.zoo import find_spec
 
@@ -112,3 +112,31 @@ def test_check_names_every_broken_file(demo: Path, tmp_path: Path) -> None:
     assert len(found.broken) == 2
     assert "other_size" in " ".join(found.broken) and "damaged.jpg" in " ".join(found.broken)
     assert found.empty == ["good"] and found.sizes == {"8x6": 1} and sheet is not None
+
+
+@pytest.mark.parametrize("text", ['{"items": [', '{"pairs": []}', '{"items": [{"id": "a"}]}', "[]", '{"items": ["a"]}'])
+def test_a_damaged_manifest_is_named(tmp_path: Path, text: str) -> None:
+    put(tmp_path / "a/images/x.jpg", 10)
+    put(tmp_path / "a/masks/x.png", 255)
+    (tmp_path / "a/manifest.json").write_text(text)
+    with pytest.raises(BadInput, match=r"manifest.json is no list of pairs .* or remove it"):
+        find_pairs("pairs", tmp_path, "a")
+    (tmp_path / "a/manifest.json").unlink()
+    assert len(find_pairs("pairs", tmp_path, "a")) == 1
+
+
+def test_lonely_files_of_cityscapes_are_images_without_labels(tmp_path: Path) -> None:
+    city(tmp_path, "train", "ulm_0", "labelIds", 7)
+    put(tmp_path / "gtFine/train/ulm/ulm_0_gtFine_color.png", 7)
+    assert lonely("cityscapes", tmp_path, "leftImg8bit/train") == []
+    alone = tmp_path / "leftImg8bit/train/bonn/bonn_0_leftImg8bit.png"
+    put(alone, 9)
+    assert lonely("cityscapes", tmp_path, "leftImg8bit/train") == [alone]
+
+
+def test_lonely_files_of_joined_folders(tmp_path: Path) -> None:
+    for name in "ab":
+        put(tmp_path / name / "Images/1.jpg", 10)
+        put(tmp_path / name / "Labels/1.png", 255)
+    put(tmp_path / "b/Labels/2.png", 255)
+    assert lonely("eg1800", tmp_path, "a+b") == [tmp_path / "b/Labels/2.png"]

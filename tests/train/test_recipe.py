@@ -72,3 +72,27 @@ def test_the_saved_recipe_repeats_the_run(tmp_path: Path) -> None:
     recipe = recipes.load("c3net_cityscapes", ["epochs=7", "scales=[0.5,1]"])
     recipes.save(recipe, tmp_path / "recipe.yaml")
     assert recipes.load(str(tmp_path / "recipe.yaml")) == recipe
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"batch": 0}, "batch: 0 is not above zero"),
+        ({"epochs": -1}, "epochs: -1 is not above zero"),
+        ({"lr": "inf"}, "lr: inf is not above zero"),
+        ({"clip": "nan"}, "clip: nan is not zero or more"),
+        ({"workers": -1}, "workers: -1 is not zero or more"),
+        ({"scales": []}, "scales is empty"),
+        ({"scales": [1, 0]}, "scales: 0 is not above zero"),
+        ({"holdout": 1}, "holdout: 1 is a share, from 0 to below 1"),
+        ({"ema": 1.5}, "ema: 1.5 is a share"),
+    ],
+)
+def test_numbers_no_run_could_use_are_refused(change: dict[str, object], said: str) -> None:
+    with pytest.raises(BadInput, match=f"recipe key {said}"):
+        recipes.build({"model": "sinet", **change})
+
+
+def test_an_override_that_is_no_yaml_is_named() -> None:
+    with pytest.raises(BadInput, match=r"'scales=\[1'.* scales=\[1,0.5\]"):
+        recipes.load("sinet_portrait", ["scales=[1"])

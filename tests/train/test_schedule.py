@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lightseg.train.recipe import Recipe
-from lightseg.train.schedule import MovingAverage, clamp_slopes, learning_rate, parameter_groups
+from lightseg.train.schedule import MovingAverage, clamp_slopes, learning_rate, optimiser, parameter_groups
 from lightseg.zoo import MODELS
 
 
@@ -64,3 +64,8 @@ def test_slopes_are_kept_in_range() -> None:
         act.weight.copy_(torch.tensor([-4.0, 0.3, 9.0]))
     clamp_slopes(nn.Sequential(act), 1.0)
     assert act.weight.tolist() == pytest.approx([-1, 0.3, 1])
+
+
+def test_sgd_without_momentum_is_plain() -> None:
+    (first, *_) = optimiser(nn.Conv2d(3, 3, 1), Recipe("sinet", optimiser="sgd", momentum=0)).param_groups
+    assert first["momentum"] == 0 and not first["nesterov"]

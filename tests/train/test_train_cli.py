@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from lightseg.train.cli import main
@@ -30,8 +32,12 @@ def test_from_no_data_to_scores(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main([*FIRST, "--data", data, "--check-data", "--out", str(out), "--json", str(out / "c.json")]) == 0
     assert json.loads((out / "c.json").read_text())["portrait_train"]["pairs"] == 8
     assert (out / "portrait_train.png").is_file()
-    assert main([*FIRST, "--data", data, "--out", str(out)]) == 0
+    assert main([*FIRST, "--data", data, "--out", str(out), "--json", str(out / "r.json")]) == 0
     assert (out / "log.csv").read_text().startswith("epoch,lr,loss,images_per_second,share_data")
+    figure = json.loads((out / "r.json").read_text())["figures"]["iou"]
+    said = capsys.readouterr().err
+    assert f"{figure['value']:.2f} % (measured, portrait_val, 4 images" in said
+    assert any(line.startswith("epoch 1 ") and "miou" in line for line in said.splitlines()), "one line, however long"
     weights = str(out / "sinet.safetensors")
     scores = [*FIRST, "--data", data, "--evaluate", f"{weights},random", "--out", str(out / "s"), "--json", "-"]
     capsys.readouterr()
@@ -65,8 +71,48 @@ def test_mistakes_end_in_one_line(
     assert error.startswith("lightseg-train: ") and message in error
 
 
-def test_broken_files_are_named_and_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_broken_file_is_named_with_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--generate", "portrait", "--data", str(tmp_path), "--count", "7"]) == 0
+    folder = tmp_path / "portrait_train"
+    (folder / "images/portrait_00001.jpg").write_bytes(b"")
+    cut = folder / "images/portrait_00002.jpg"
+    cut.write_bytes(cut.read_bytes()[:5000])  # OpenCV reads it, and makes the rest grey
+    (folder / "masks/portrait_00003.png").write_bytes(b"no picture")
+    (folder / "masks/portrait_00004.png").unlink()
+    assert cv2.imwrite(str(folder / "masks/portrait_00005.png"), np.zeros((10, 10), np.uint8))
+    report = tmp_path / "c.json"
+    assert main([*FIRST, "--data", str(tmp_path), "--check-data", "--json", str(report)]) == 1
+    said = capsys.readouterr().err
+    broken = json.loads(report.read_text())["portrait_train"]["broken"]
+    wrong = ["00001.jpg is empty", "00002.jpg is damaged", "00003.png is damaged", "00004.png is missing", "10x10"]
+    assert len(broken) == len(wrong) and "5 files are broken" in said
+    for told, expected in zip(broken, wrong):
+        assert expected in told and told in said
+
+
+def test_files_without_a_partner_are_named_where_no_manifest_decides(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["--generate", "portrait", "--data", str(tmp_path), "--count", "4"]) == 0
-    (tmp_path / "portrait_train/images/portrait_00002.jpg").write_bytes(b"")
+    (tmp_path / "portrait_train/masks/extra.png").write_bytes(b"")
+    assert main([*FIRST, "--data", str(tmp_path), "--check-data"]) == 0
+    (tmp_path / "portrait_train/manifest.json").unlink()
+    (tmp_path / "portrait_train/masks/portrait_00002.png").unlink()
     assert main([*FIRST, "--data", str(tmp_path), "--check-data"]) == 1
-    assert "portrait_00002.jpg" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "extra.png has no partner" in said and "portrait_00002.jpg has no partner" in said
+
+
+def test_an_exported_file_is_sent_to_the_command_that_scores_it(
+    demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"")
+    (tmp_path / "a.onnx.json").write_text("{}")
+    assert main([*FIRST, "--data", str(demo), "--evaluate", str(tmp_path / "a.onnx")]) == 1
+    said = capsys.readouterr().err
+    assert f"lightseg-evaluate {tmp_path / 'a.onnx'} --data {demo / 'portrait_val'} --layout pairs" in said
+
+
+def test_a_submission_needs_a_network_for_streets(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*FIRST, "--data", str(demo), "--submission", "nowhere", "--evaluate", "random"]) == 1
+    assert "sinet knows no street classes" in capsys.readouterr().err and not Path("nowhere").exists()

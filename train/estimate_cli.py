@@ -1,0 +1,79 @@
+"""``lightseg-train --estimate``: one recipe, or all of them without ``--recipe``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightseg.cli import emit_json
+
+if TYPE_CHECKING:
+    from lightseg.train.estimate import Part
+    from lightseg.train.standins import Data
+
+
+def estimate(args: argparse.Namespace) -> int:
+    """Time, print a line per part as it is done and the tables at the end; ``all`` is the same as no recipe."""
+    import torch
+
+    from lightseg.train import recipe as recipes
+    from lightseg.train.estimate_table import tables
+
+    torch.set_num_threads(args.threads)
+    names = recipes.available() if args.recipe in (None, "all") else [args.recipe]
+    rows: list[tuple[str, Part]] = []
+    report: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for i, name in enumerate(names, 1):
+            data = data_of(args, name, Path(folder), alone=args.recipe == name)
+            print(f"{i} of {len(names)}: {name}, data {data.words}", file=sys.stderr)
+            for part in timed(args, data, Path(folder)):
+                rows.append((name, part))
+                report.append({"recipe": name, "data": data.words, **part.to_dict()})
+    if args.json != "-":
+        print(f"On {machine(args.threads)}. {tables(rows)}")
+    emit_json(args.json, {"machine": machine(args.threads), "parts": report})
+    return 0
+
+
+def data_of(args: argparse.Namespace, name: str, nowhere: Path, alone: bool) -> Data:
+    """The recipe with its data: those of ``--data``, which must be there where one recipe was asked for."""
+    from lightseg.train import recipe as recipes
+    from lightseg.train.standins import Data, real_or_standin
+
+    recipe = recipes.load(name, args.overrides)
+    if alone and args.data is not None:
+        return Data(recipe, args.data, f"in {args.data}", args.count)
+    return real_or_standin(recipe, args.data, nowhere, args.count)
+
+
+def timed(args: argparse.Namespace, data: Data, nowhere: Path) -> Iterator[Part]:
+    from lightseg.train.estimate import estimate as parts_of
+    from lightseg.train.run import Job
+    from lightseg.train.world import processes
+
+    with processes() as world:
+        for part in parts_of(Job(data.recipe, data.folder, nowhere, world=world), data.count, args.seconds):
+            shares = ", ".join(f"{name} {share:.0%}" for name, share in part.shares.items())
+            print(
+                f"  {part.stage} at {part.height}x{part.width}: {part.images_per_second:.3g} images/s in batches of "
+                f"{part.batch} ({shares}); {part.images:,} images in the schedule: {part.hours:,.1f} h",
+                file=sys.stderr,
+            )
+            yield part
+
+
+def machine(threads: int) -> str:
+    """The kind of machine in words: no name that identifies it."""
+    import platform
+
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    words = "one thread" if threads == 1 else f"{threads} threads"
+    return f"{words} of a processor of {platform.machine()} with {torch.backends.cpu.get_cpu_capability()}"
