@@ -12,13 +12,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightseg.export.artifact import Artifact, read_artifact
+    from lightseg.export.artifact import Artifact
     from lightseg.export.pipeline import Request, export, matrix
+    from lightseg.export.record import read_artifact
     from lightseg.export.verification import Verification, load, verify
 
 __all__ = ["Artifact", "Request", "Verification", "export", "load", "matrix", "read_artifact", "verify"]
 
-_HOMES = {"artifact": ("Artifact", "read_artifact"), "verification": ("Verification", "load", "verify")}
+_HOMES = {
+    "artifact": ("Artifact",),
+    "record": ("read_artifact",),
+    "verification": ("Verification", "load", "verify"),
+}
 """The modules that need no PyTorch, and what they define; the other names are the pipeline's."""
 
 

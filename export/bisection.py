@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lightseg.export.artifact import read_artifact
 from lightseg.export.parity import Parity, measure
+from lightseg.export.record import read_artifact
 from lightseg.export.reference import Reference
 from lightseg.export.trace import Layer, Trace
 from lightseg.export.verification import check_comparable, load, model_of

@@ -99,6 +99,7 @@ def _jobs(args: argparse.Namespace) -> Iterator[Callable[[], Any]]:
     from functools import partial
 
     from lightseg.export.pipeline import Request, export
+    from lightseg.export.quantization.calibration import COUNTS, gather
     from lightseg.export.reference import Reference
     from lightseg.export.targets import find_target, named_targets
     from lightseg.zoo import create_model
@@ -109,14 +110,42 @@ def _jobs(args: argparse.Namespace) -> Iterator[Callable[[], Any]]:
     )  # fmt: skip
     models = [create_model(name, args.weights) for name in model_names(args.model, "")]
     targets = named_targets(args.to, args.precision, args.dynamic)
+    targets = _with_converter(args, targets) if args.plain else targets
     for model in models:
         for target in targets:
             request.check(model, find_target(target))
+    if request.int8:
+        for task in dict.fromkeys(model.spec.task for model in models):
+            gather(request.int8.calibration, request.int8.evaluation, COUNTS[task])
     for model in models:
         _say(args, f"{model.name}: {model.weights.origin} ({model.weights.licence.split(',')[0]})")
         reference = Reference(model, *request.size(model))
         for target in targets:
             yield partial(export, model, target, args.out, request, reference)
+
+
+def _with_converter(args: argparse.Namespace, targets: list[str]) -> list[str]:
+    """Of ``--to all`` the targets with a general converter that is installed and can do what is asked; named ones as
+    they are, so that each says why not.
+
+    Errors: `BadInput` for what no general converter does, and where none is installed.
+    """
+    from importlib.util import find_spec
+
+    from lightseg.errors import BadInput
+    from lightseg.export.general import GENERAL
+
+    if args.precision != "fp32" or args.dynamic:
+        word = "--dynamic" if args.dynamic else f"--precision {args.precision}"
+        raise BadInput(f"--plain writes float32 files of one size; leave {word}")
+    if args.to != "all":
+        return targets
+    known = {name: GENERAL[name] for name in targets if name in GENERAL}
+    able = [n for n, g in known.items() if all(map(find_spec, g.needs)) and (g.bakes or args.preprocess != "baked")]
+    if not able:
+        extras = ", ".join(f"lightseg[{general.extra}]" for general in GENERAL.values())
+        raise BadInput(f"--plain finds no general converter here; install one of {extras}")
+    return able
 
 
 def _wish(args: argparse.Namespace) -> Any:

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightseg.errors import ParityError, Unsupported
-from lightseg.export.artifact import Artifact, read_artifact
+from lightseg.export.artifact import Artifact
+from lightseg.export.record import read_artifact
 from lightseg.export.runner import Runner
 
 DRIVERS = ("/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d", "/usr/lib/chromium")

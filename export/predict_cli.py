@@ -93,7 +93,7 @@ def _from_model(args: argparse.Namespace) -> tuple[Callable[[Any], Prediction], 
 
 def _from_artifact(args: argparse.Namespace) -> tuple[Callable[[Any], Prediction], Any]:
     from lightseg.errors import Unsupported
-    from lightseg.export.artifact import read_artifact
+    from lightseg.export.record import read_artifact
     from lightseg.export.verification import load
     from lightseg.predict import predict_photo
 

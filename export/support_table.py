@@ -51,7 +51,7 @@ def _int8(found: Mapping[str, Any]) -> str:
     loss = found["task_loss"]
     lost = loss["float32"] - loss["int8"]
     convolutions = found["int8_layers"] + found["float_layers"]
-    work = f" ({100 * found['int8_macs']:.0f} % of their work)" if "int8_macs" in found else ""
+    work = f" ({100 * found['int8_macs']:.0f} % of their work)"
     alike = loss.get("alike")
     own = "" if alike is None else f", {alike:.2f} against float32's own masks"
     return (

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightseg.errors import MissingExtra, ParityError, UnknownName, Unsupported
-from lightseg.export.artifact import Artifact, read_artifact
+from lightseg.export.artifact import Artifact
 from lightseg.export.parity import Parity, check_goldens, measure
+from lightseg.export.record import read_artifact
 from lightseg.export.runner import Runner
 from lightseg.export.targets import target_of
 

@@ -100,7 +100,7 @@ def _verified(args: argparse.Namespace, path: str) -> Verdict:
 def _bisected(args: argparse.Namespace, path: str) -> Verdict:
     from rich.console import Console
 
-    from lightseg.export.artifact import read_artifact
+    from lightseg.export.record import read_artifact
 
     artifact = read_artifact(Path(path))
     if artifact.quantization:

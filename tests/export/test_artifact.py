@@ -115,6 +115,12 @@ def _golden(path: Path, **facts: Any) -> None:
     _sidecar(path).write_text(json.dumps(data), encoding="utf-8")
 
 
+def _limit(path: Path, **facts: Any) -> None:
+    data = json.loads(_sidecar(path).read_text(encoding="utf-8"))
+    data["golden"][1] |= facts
+    _sidecar(path).write_text(json.dumps(data), encoding="utf-8")
+
+
 DAMAGE: dict[str, tuple[Any, str]] = {
     "no JSON": (lambda p: _sidecar(p).write_text("{"), "damaged"),
     "empty sidecar": (lambda p: _sidecar(p).write_text(""), "damaged"),
@@ -128,6 +134,29 @@ DAMAGE: dict[str, tuple[Any, str]] = {
     "golden cut": (lambda p: _golden(p, zlib="eJw="), "damaged"),
     "golden of another shape": (lambda p: _golden(p, shape=[1, 2, 3]), "damaged"),
     "golden of another type": (lambda p: _golden(p, dtype="nonsense"), "damaged"),
+    "golden type of many digits": (lambda p: _golden(p, dtype="9" * 5000), "damaged"),
+    "no goldens": (lambda p: _change(p, golden=[]), "no golden outputs, so it proves nothing"),
+    "goldens no list": (lambda p: _change(p, golden={}), "no golden outputs"),
+    "too deep": (lambda p: _sidecar(p).write_text("[" * 100_000), "damaged"),
+    "another target's": (lambda p: _change(p, target="tflite"), "of target 'tflite', the file of onnx"),
+    "another size": (lambda p: _change(p, input_shape=[1, 3, 32, 32]), "the file takes 32x32"),
+    "a size that is none": (lambda p: _change(p, input_shape="abc"), "input_shape"),
+    "an output nobody knows": (lambda p: _change(p, output="foo"), "unknown output 'foo'"),
+    "no tolerance": (lambda p: _change(p, tolerance="x"), "tolerance"),
+    "a tolerance of anything": (lambda p: _change(p, tolerance={"agreement": 1e308}), "tolerance"),
+    "no labels": (lambda p: _change(p, labels={"names": [], "colours": []}), "no labels"),
+    "preprocessing that divides by zero": (
+        lambda p: _change(p, preprocess={"order": "RGB", "mean": [0, 0, 0], "std": [1, 0, 1]}),
+        "preprocess",
+    ),
+    "preprocessing of words": (
+        lambda p: _change(p, preprocess={"order": "RGB", "mean": "abc", "std": [1, 1, 1]}),
+        "preprocess",
+    ),
+    "a limit that is no number": (lambda p: _limit(p, largest=float("nan")), "golden limits"),
+    "a limit of anything": (lambda p: _limit(p, mean=float("inf")), "golden limits"),
+    "near ties in words": (lambda p: _limit(p, ties="9"), "near ties"),
+    "a stride of nothing": (lambda p: _limit(p, stride=0), "golden stride"),
     "another format": (lambda p: _change(p, format=99), "99"),
     "no format": (lambda p: _drop(p, "format"), "format"),
     "another file's sidecar": (lambda p: _change(p, sha256="0" * 64), "sha256"),

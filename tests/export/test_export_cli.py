@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from lightseg.export import cli, read_artifact, verify_cli
+from lightseg.errors import BadInput
+from lightseg.export import cli, general, read_artifact, verify_cli
 from lightseg.export.targets import TARGETS
 from lightseg.files import sha256_of
+from tests.export.quantization.photos import write_photos
 from tests.export.subjects import plain, require, small_size
-from tests.export.test_pipeline import with_defect
+from tests.export.test_pipeline import raising, with_defect
 
 SIZE = "x".join(map(str, small_size("sinet")))
 RANDOM = ["--model", "sinet", "--weights", "random", "--input-size", SIZE]
@@ -85,6 +87,8 @@ WRONG: dict[str, tuple[list[str], str]] = {
         "try --input-size 192x192",
     ),
     "pair": ([*RANDOM, "--to", "tflite", "--dynamic"], "--to onnx"),
+    "plain pair": ([*RANDOM, "--to", "onnx,tflite", "--plain", "--precision", "fp16"], "leave --precision fp16"),
+    "plain and dynamic": ([*RANDOM, "--to", "all", "--plain", "--dynamic"], "leave --dynamic"),
     "no target": (RANDOM, "--to"),
     "no model": (["--to", "onnx"], "--model"),
     "no weights file": (["--model", "sinet", "--weights", "none.pth", "--to", "onnx"], "none.pth"),
@@ -98,6 +102,38 @@ def test_wrong_words_are_one_line_and_1(what: str, tmp_path: Path, capsys: pytes
     line = one_line(capsys)
     assert line.startswith("lightseg-export: ") and said in line
     assert not list(tmp_path.iterdir())
+
+
+def _asked(*argv: str) -> list[str]:
+    args = cli.parser().parse_args([*RANDOM, "--precision", "fp32", "--json", "-", *argv])
+    return [job.args[1] for job in cli._jobs(args)]  # type: ignore[attr-defined]
+
+
+def test_all_plain_means_the_targets_with_a_general_converter(monkeypatch: pytest.MonkeyPatch) -> None:
+    require("onnx")
+    asked = _asked("--to", "all", "--plain")
+    assert "onnx" in asked and set(asked) <= set(general.GENERAL) < set(TARGETS)
+    baked = _asked("--to", "all", "--plain", "--preprocess", "baked")
+    assert "onnx" in baked and all(general.GENERAL[name].bakes for name in baked)
+    absent = replace(general.GENERAL["onnx"], needs=("no_such_package",))
+    monkeypatch.setattr(general, "GENERAL", general.GENERAL | {"onnx": absent})
+    assert "onnx" not in _asked("--to", "all", "--plain") and _asked("--to", "onnx", "--plain") == ["onnx"]
+    monkeypatch.setattr(general, "GENERAL", {"onnx": absent})
+    with pytest.raises(BadInput, match=r"install one of lightseg\[onnx\]"):
+        _asked("--to", "all", "--plain")
+
+
+@pytest.mark.parametrize("option", ["--calibration", "--evaluation"])
+def test_photographs_are_refused_before_any_work(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require("onnx")
+    monkeypatch.setattr("lightseg.export.reference.Reference", raising(AssertionError("worked")))
+    (tmp_path / "photos").mkdir()
+    folders = {"--calibration": str(write_photos(tmp_path / "photos", 16)), option: str(tmp_path)}
+    words = [word for pair in folders.items() for word in pair]
+    assert cli.main([*RANDOM, "--to", "onnx", "--precision", "int8", *words, "--out", str(tmp_path / "out")]) == 1
+    assert f"give {option}" in one_line(capsys) and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
