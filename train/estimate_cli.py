@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 
 def estimate(args: argparse.Namespace) -> int:
     """Time, print a line per part as it is done and the tables at the end; ``all`` is the same as no recipe."""
+    import os
+
     import torch
 
+    from lightseg.errors import Unsupported
     from lightseg.train import recipe as recipes
     from lightseg.train.estimate_table import tables
 
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise Unsupported("--estimate times one process; start it without torchrun")
     torch.set_num_threads(args.threads)
     names = recipes.available() if args.recipe in (None, "all") else [args.recipe]
     rows: list[tuple[str, Part]] = []

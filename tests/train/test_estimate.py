@@ -103,6 +103,11 @@ def test_a_recipe_asked_for_by_name_needs_its_data(demo: Path, capsys: pytest.Ca
         recipes.load("all")
 
 
+def test_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["--estimate"]) == 1 and "without torchrun" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["sinet", "extremec3net", "c3netv2"])
 def test_counted_macs_are_those_of_the_model(name: str) -> None:
     spec = MODELS[name]
