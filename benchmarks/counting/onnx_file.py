@@ -56,11 +56,13 @@ class _Graph:
     def __init__(self, graph: Any) -> None:
         from onnx import numpy_helper
 
-        self.nodes = [node for node in graph.node if node.op_type != "Constant"]
         self.stored: dict[str, np.ndarray[Any, Any]] = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
         for node in graph.node:
             if node.op_type == "Constant":
                 self.stored[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+            elif node.op_type == "Cast" and node.input[0] in self.stored:  # weights in half: cast once, at loading
+                self.stored[node.output[0]] = self.stored[node.input[0]]
+        self.nodes = [node for node in graph.node if node.output[0] not in self.stored]
         self.given = [i.name for i in graph.input if i.name not in self.stored]
         self.asked = [o.name for o in graph.output]
         infos = (*graph.input, *graph.value_info, *graph.output)

@@ -1,8 +1,8 @@
 """ONNX, written directly from the intermediate form, run by ONNX Runtime.
 
-There is no float16 here, because no runtime at hand would compute it: ONNX Runtime's CPU provider turns 164 of 165
-float16 constants of such a SINet back to float32 when it loads it (1.31.1 on x86), and on processors that have float16
-it refuses the average pool (opset 20) or returns NaN (opset 18).
+fp16 means weights stored in half: the arithmetic is float32, as ONNX Runtime's CPU provider computes float16 nowhere
+well. It turns 164 of 165 float16 constants of a SINet in float16 throughout back to float32 when it loads it (1.31.1 on
+x86), and on processors that have float16 it refuses the average pool (opset 20) or returns NaN (opset 18).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lightseg.export.artifact import METADATA_NAME
 from lightseg.export.quantization.scheme import Scheme
 from lightseg.export.runner import Runner, wrong_size
 from lightseg.export.targets.target import Plan, Target
-from lightseg.export.writers.onnx_metadata import metadata, operations
+from lightseg.export.writers.onnx_metadata import metadata, operations, weights
 
 if TYPE_CHECKING:
     from lightseg.export.rewrites import Rewrite
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 def convert(plan: Plan, path: Path) -> None:
     """Softmax in steps takes the street SINet to 0.81: ONNX Runtime takes 54 ms for 19 channels at 256×512."""
-    path.write_bytes(onnx_bytes(plan, softmax_in_steps=True))
+    from lightseg.export.writers.onnx_half import with_half_weights
+
+    data = onnx_bytes(plan, softmax_in_steps=True)
+    path.write_bytes(with_half_weights(data) if plan.precision == "fp16" else data)
 
 
 def onnx_bytes(plan: Plan, softmax_in_steps: bool = False) -> bytes:
@@ -53,7 +56,8 @@ class OnnxRunner(Runner):
         options = ort.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
-        int8 = b"QuantizeLinear" in path.read_bytes()
+        data = path.read_bytes()
+        int8 = b"QuantizeLinear" in data
         try:
             with tempfile.TemporaryDirectory() as folder:
                 optimised = Path(folder) / "optimised.onnx"
@@ -73,6 +77,7 @@ class OnnxRunner(Runner):
             "runtime": "onnxruntime",
             "version": ort.__version__,
             "provider": ",".join(self._session.get_providers()),
+            **({} if int8 else _numbers(data)),
             "threads": str(threads),
             **({"int8_layers": str(ran["QLinearConv"])} if int8 else {}),
         }
@@ -98,6 +103,12 @@ class OnnxRunner(Runner):
     def fetch(self) -> NDArray[Any]:
         result: NDArray[Any] = self._binding.get_outputs()[0].numpy()
         return result
+
+
+def _numbers(data: bytes) -> dict[str, str]:
+    """What the weights are stored as; what is computed in, the checked types of a graph without float16 values say."""
+    stored = Counter(weights(data))
+    return {"weights": ", ".join(f"{count} in {kind}" for kind, count in sorted(stored.items()))}
 
 
 def load(path: Path, threads: int) -> Runner:
@@ -126,19 +137,20 @@ def rewrites() -> tuple[Rewrite, ...]:
     0.74; `late_concat` and `turn_steep` the street SINet to 0.91 and C3NetV2 to 0.91, `even_channels` C3NetV2 to 0.88
     of that; `dense_groups`, which lets `fill_lanes` reach 30, 42 and 54 channels, the street SINet to 0.86, and with
     `concat_as_sum` to 0.77. max(x, a x) is 0.92 of max and min. Depth to space in place of ConvTranspose was slower
-    (C3Net 1.16).
+    (C3Net 1.16). `equalise` keeps C3Net's weights inside float16.
     """
     from lightseg.export import rewrites as r
+    from lightseg.export.rewrites.equalise import equalise
 
     layout = (r.dense_groups, r.concat_as_sum, r.late_concat, r.even_channels, r.fill_lanes)
-    return (*r.ALWAYS, *layout, r.turn_steep, r.blend_prelu)
+    return (*r.ALWAYS, equalise, *layout, r.turn_steep, r.blend_prelu)
 
 
 ONNX = Target(
     name="onnx",
     suffix=".onnx",
     extra="onnx",
-    precisions=("fp32", "int8"),
+    precisions=("fp32", "fp16", "int8"),
     int8=Scheme(outputs=True),
     dynamic=True,
     layout="NCHW",

@@ -58,6 +58,28 @@ def test_tflite_in_half_is_about_half() -> None:
     assert narrow < 0.75 * wide
 
 
+def test_onnx_keeps_weights_in_half_and_computes_in_float32(exported: Exported) -> None:
+    """No value but a stored one is float16; ONNX Runtime casts those when it loads, so no Cast is left to run."""
+    import onnx
+    import onnxruntime as ort
+    from onnx import TensorProto
+
+    require("onnx")
+    artifact = exported("sinet", "onnx", precision="fp16")
+    assert artifact.parity is not None and "in float16" in artifact.parity["runner"]["weights"]
+    graph = onnx.shape_inference.infer_shapes(onnx.load(artifact.path)).graph
+    halves, wide = (
+        sum(len(c.raw_data) for c in graph.initializer if c.data_type == kind)
+        for kind in (TensorProto.FLOAT16, TensorProto.FLOAT)
+    )
+    assert halves > 5 * wide
+    assert all(v.type.tensor_type.elem_type != TensorProto.FLOAT16 for v in graph.value_info)
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(artifact.path.parent / "as_run.onnx")
+    ort.InferenceSession(artifact.path, options, providers=["CPUExecutionProvider"])
+    assert "Cast" not in {node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node}
+
+
 def test_tflite_refuses_a_weight_beyond_float16() -> None:
     require("tflite")
     huge = replace_first_weight(graph_of("sinet"), 1e6)

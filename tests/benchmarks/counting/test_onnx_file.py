@@ -50,6 +50,16 @@ def test_convolutions_by_hand(tmp_path: Path) -> None:
     assert cost.peak_activation_bytes == 4 * 2 * 4 * 256
 
 
+def test_weights_cast_from_half_are_weights_of_two_bytes(tmp_path: Path) -> None:
+    node = onnx.helper.make_node
+    nodes = [
+        node("Cast", ["w.half"], ["w"], to=onnx.TensorProto.FLOAT),
+        node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1]),
+    ]
+    cost = count_onnx(save(tmp_path / "m.onnx", nodes, {"w.half": np.ones((8, 3, 3, 3), np.float16)}, [1, 3, 16, 16]))
+    assert ([layer.op for layer in cost.layers], cost.macs, cost.params) == (["Conv"], 8 * 256 * 27, 216)
+
+
 @pytest.mark.parametrize(("shapes", "macs"), [(((2, 6), (6, 5)), 60), (((1, 3, 4, 6), (6, 5)), 360)])
 def test_matrix_products(tmp_path: Path, shapes: tuple[list[int], list[int]], macs: int) -> None:
     nodes = [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])]
