@@ -23,6 +23,8 @@ FORMAT = 1
 RESULTS, TABLE = "support.json", "support.md"
 LIMIT = 3600
 """Seconds one cell may take."""
+OWN = "lightseg-export: "
+"""How the command begins its line of what failed."""
 VALIDATED, BLOCKED, NOT_RUN = "validated", "blocked", "not run"
 
 
@@ -180,7 +182,8 @@ def _of(cell: Cell, **facts: Any) -> Cell:
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    """The command's own line; a crash says so."""
+    """The command's own line; a crash, which Python ends with status 1 too, says so."""
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     last = lines[-1] if lines else "without a word"
-    return last.removeprefix("lightseg-export: ") if done.returncode == 1 else f"exit status {done.returncode}: {last}"
+    own = done.returncode == 1 and last.startswith(OWN)
+    return last.removeprefix(OWN) if own else f"crashed, exit status {done.returncode}: {last}"

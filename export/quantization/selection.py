@@ -12,7 +12,7 @@ from torch import Tensor, fx
 
 from lightseg.errors import ParityError
 from lightseg.export.graph import ops
-from lightseg.export.graph.edit import op_of
+from lightseg.export.graph.edit import op_nodes, op_of
 from lightseg.export.graph.quantised import FakeQuantise, QuantisedConv
 from lightseg.export.graph.shapes import Shape, shapes
 from lightseg.export.quantization.quantise import Grids, convolutions, quantise, with_feeders
@@ -47,10 +47,11 @@ def harms(
     harm = {name: 0.0 for name in convolutions(graph) if name not in floats}
     single, behind = copy.deepcopy(graph).float(), _behind(graph)
     nodes = {node.name: node for node in single.graph.nodes}
+    images = _affordable(graph, images)
     with torch.inference_mode():
         for image in images:
             whole = fx.Interpreter(single, garbage_collect_values=False)
-            exact = whole.run(_thinned(image))
+            exact = whole.run(image)
             for name in harm:
                 known = {n: v for n, v in whole.env.items() if n.name not in behind[name]}
                 known[nodes[name]] = _alone(graph, nodes[name], grids, scheme, known)
@@ -80,6 +81,14 @@ def _alone(graph: fx.GraphModule, node: fx.Node, grids: Grids, scheme: Scheme, k
         value = after.float()(value)
     result: Tensor = value
     return result
+
+
+def _affordable(graph: fx.GraphModule, images: Sequence[Tensor]) -> Sequence[Tensor]:
+    """``images`` thinned out; one of them whole where ``graph`` has columns as channels, which ties it to its width."""
+    thinned = [_thinned(image) for image in images]
+    if any(isinstance(op, ops.ColumnsToChannels) for _, op in op_nodes(graph)):
+        return images if thinned[0].shape == images[0].shape else images[:1]
+    return thinned
 
 
 def _thinned(image: Tensor) -> Tensor:

@@ -167,7 +167,12 @@ def test_every_task_has_its_own_photographs(
 
 @pytest.mark.parametrize(
     ("code", "stderr", "said"),
-    [(1, "lightseg-export: why\n", "why"), (-9, "", "exit status -9"), (137, "Killed\n", "exit status 137: Killed")],
+    [
+        (1, "lightseg-export: why\n", "why"),
+        (1, "Traceback\nRuntimeError: oh\n", "crashed, exit status 1: RuntimeError: oh"),
+        (-9, "", "crashed, exit status -9"),
+        (137, "Killed\n", "crashed, exit status 137: Killed"),
+    ],
 )
 def test_a_crash_is_told_from_a_refusal(code: int, stderr: str, said: str) -> None:
     assert support._reason(subprocess.CompletedProcess([], code, "", stderr)).startswith(said)

@@ -19,6 +19,7 @@ from lightseg.export.quantization.recipe import recipe_for
 from lightseg.export.quantization.scheme import Scheme
 from lightseg.export.quantization.selection import MEANINGFUL, Mix, Search, by_harm, fewest_floats, harms, macs
 from lightseg.export.quantization.simulation import wavering
+from lightseg.export.rewrites import by_rows, rewrite
 from tests.export.graph_builder import Builder
 from tests.export.quantization.made import photographs
 from tests.export.subjects import graph_of, images, reference
@@ -63,6 +64,16 @@ def test_large_images_are_thinned_out_to_sizes_a_network_takes() -> None:
     assert selection._thinned(torch.zeros(1, 3, 512, 1024)).shape == (1, 3, 128, 256)
     assert selection._thinned(torch.zeros(1, 512, 1024, 3, dtype=torch.uint8)).shape == (1, 128, 256, 3)
     assert selection._thinned(torch.zeros(1, 3, 224, 320)).shape == (1, 3, 224, 320)
+
+
+@pytest.mark.parametrize(("size", "kept"), [((256, 256), 1), ((64, 64), 4)])
+def test_a_graph_tied_to_its_width_takes_one_whole_image_for_the_thinned_ones(size: tuple[int, int], kept: int) -> None:
+    graph = graph_of("sinet")
+    many = [torch.zeros(1, 3, *size)] * 4
+    assert [i.shape for i in selection._affordable(graph, many)] == [selection._thinned(i).shape for i in many]
+    graph.meta["input_shape"] = (1, 3, *size)
+    rewrite(graph, (by_rows,))
+    assert [i.shape for i in selection._affordable(graph, many)] == [many[0].shape] * kept
 
 
 @pytest.mark.parametrize("limit", [0.5, -1.0])
