@@ -65,13 +65,12 @@ def build(root: Root, announce: Announce) -> None:
 
 
 def find_debs(folder: Path) -> tuple[str, dict[str, int]]:
-    """The guest's Python version, and name and size of every Debian package it takes. Errors: `Unsupported`."""
+    """The guest's Python version, and name and size of Debian packages to be fetched. Errors: `Unsupported`."""
     _run(["apt-get", *apt_options(folder), "update", "-q"], check=False)  # a foreign source may fail; see what came
     for python in PYTHONS:
         done = _run(["apt-get", *apt_options(folder), "install", "--print-uris", "-y", "-q", *wanted(python)], False)
-        debs = parse_uris(done.stdout)
-        if done.returncode == 0 and debs:
-            return python, debs
+        if done.returncode == 0:
+            return python, parse_uris(done.stdout)  # nothing, where all of it is in the archives already
     raise Unsupported(
         "--device arm64: apt-get's sources have no Python for arm64; "
         "this needs a Debian whose mirror carries that architecture (see /etc/apt/sources.list.d)"

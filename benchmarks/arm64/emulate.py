@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightseg.benchmarks.arm64.root import CPU, Root, emulator_version
+from lightseg.benchmarks.arm64.root import CPU, RUNS_HERE, Root, emulator_version
 from lightseg.benchmarks.counting.counters import counts_of_file, one_input
 from lightseg.benchmarks.counting.instructions import COUNTED_MODULE, CountedRunner, Instructions, net
 from lightseg.benchmarks.profile import COUNTED
 from lightseg.benchmarks.timing.process import Failed
-from lightseg.errors import LightsegError, ParityError
+from lightseg.errors import BadInput, LightsegError, ParityError
+from lightseg.export.runner import Runner
+
+if TYPE_CHECKING:
+    from lightseg.export.artifact import Artifact
 
 RUNS = 4
 """Counted inferences; the smallest count is reported (ONNX Runtime's now and then takes half a percent more)."""
+ASKED = "float16 arithmetic"
+"""What lines call the second row of a float16 file."""
+LOOSE = 1e9
+"""A limit that only NaN does not keep."""
 LARGE = 1_000_000_000
 """Networks of more MACs take minutes each time: half as many inferences are counted."""
 
@@ -37,6 +45,13 @@ class Emulated:
     disagrees: str | None
     """Why the artifact is not equal to PyTorch on this processor; None when it is."""
     details: dict[str, str]
+    half: bool = False
+    """Whether the runtime was asked for float16 arithmetic."""
+
+    @property
+    def title(self) -> str:
+        """What lines call it."""
+        return titled(self.name, self.half)
 
     @property
     def relative_error(self) -> float | None:
@@ -65,24 +80,35 @@ class Emulated:
             "relative_error": self.relative_error,
             "disagrees": self.disagrees,
             "details": self.details,
+            "half": self.half,
         }
 
 
-def emulate(root: Root, path: Path) -> Emulated:
-    """Errors: `Failed` when the emulated process dies; those of `read_artifact` and of the counters."""
+def emulate(root: Root, path: Path, half: bool = False) -> Emulated:
+    """One artifact, with ``half`` in float16 arithmetic, whose multiply-adds are then seen to have run.
+
+    Errors: `Failed` when the emulated process dies, or asked for float16 computes in float32; `BadInput` for a file
+    nothing there runs; those of `read_artifact` and of the counters.
+    """
+    if path.suffix not in RUNS_HERE:
+        raise BadInput(
+            f"{path.name}: the emulated ARM processor runs {', '.join(RUNS_HERE)} files; export one of those"
+        )
     macs = counts_of_file(path)["macs"] if path.suffix in COUNTED else None
     runs = RUNS if (macs or 0) <= LARGE else RUNS // 2
     with tempfile.TemporaryDirectory(prefix="lightseg-arm64-") as folder:
         counts = Path(folder) / "counts"
         command = root.command(["-m", COUNTED_MODULE, "syscall"], counts)
-        with CountedRunner(path, command, Path(folder)) as runner:
-            parity, disagrees = compare(path, runner)
+        with CountedRunner(path, command, Path(folder), half=half) as runner:
+            parity, disagrees = compare(path, runner, half)
             if not parity:
                 runner(one_input(path))
             runner.count(runs)
             details = dict(runner.details)
         instructions = read_counts(counts, runs)
-    return Emulated(path.name, instructions, macs, parity, disagrees, details)
+    if half and not (instructions.mix or {}).get("fma16"):
+        raise Failed(f"{details['runtime']} was asked for {ASKED} and ran no float16 multiply-add")
+    return Emulated(path.name, instructions, macs, parity, disagrees, details, half)
 
 
 def count_emulated(root: Root) -> Callable[[Path, NDArray[Any]], Instructions]:
@@ -97,21 +123,69 @@ def count_emulated(root: Root) -> Callable[[Path, NDArray[Any]], Instructions]:
     return count
 
 
-def compare(path: Path, runner: CountedRunner) -> tuple[tuple[dict[str, Any], ...], str | None]:
-    """The artifact's golden outputs repeated on ``runner``, and why they are not, where they are not."""
+def compare(path: Path, runner: CountedRunner, half: bool) -> tuple[tuple[dict[str, Any], ...], str | None]:
+    """The artifact's golden outputs repeated on ``runner``, and why they are not, where they are not.
+
+    The figures are there either way, but for NaN.
+    """
     from lightseg.benchmarks.selection import is_foreign
     from lightseg.export.artifact import read_artifact
     from lightseg.export.parity import check_goldens
 
     if is_foreign(path):
         return (), None
-    artifact = read_artifact(path)
+    artifact, once = read_artifact(path), Remembering(runner)
+    disagrees = None
     try:
-        checked = check_goldens(artifact, runner)
+        checked = check_goldens(artifact, once)
     except ParityError as error:
-        return (), str(error)
+        checked, disagrees = figures(artifact, once), str(error)
     scales = {golden.probe: golden for golden in artifact.golden}
-    return tuple(_with_scale(one, scales[one["probe"]]) for one in checked), None
+    parity = tuple(_with_scale(one, scales[one["probe"]]) for one in checked)
+    return parity, beyond(parity) if half and disagrees and parity else disagrees
+
+
+class Remembering(Runner):
+    """The answers of ``runner``, each asked for once: an emulated inference of a large network takes minutes."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.name, self.details = runner.name, runner.details
+        self._runner, self._answers = runner, dict[bytes, NDArray[Any]]()
+
+    def feed(self, x: NDArray[Any]) -> None:
+        self._x = x
+
+    def run(self) -> None:
+        if self._x.tobytes() not in self._answers:
+            self._answers[self._x.tobytes()] = self._runner(self._x)
+
+    def fetch(self) -> NDArray[Any]:
+        return self._answers[self._x.tobytes()]
+
+
+def figures(artifact: Artifact, runner: Runner) -> list[dict[str, Any]]:
+    """What `check_goldens` would have returned of an artifact that fails it; nothing for NaN or a wrong shape."""
+    from lightseg.export.parity import check_goldens
+
+    golden = tuple(replace(one, largest=LOOSE, mean=LOOSE, ties=one.mask.size) for one in artifact.golden)
+    loose = replace(artifact, golden=golden, tolerance={**artifact.tolerance, "agreement": 0.0})
+    try:
+        checked = check_goldens(loose, runner)
+    except ParityError:
+        return []
+    share = [own.largest / LOOSE for own in artifact.golden]
+    own = zip(checked, artifact.golden, share, strict=True)
+    return [{**one, "allowed": one["allowed"] * part, "ties": golden.ties} for one, golden, part in own]
+
+
+def beyond(parity: Sequence[dict[str, Any]]) -> str:
+    """Why float16 arithmetic is not within a float16 file's limits, which were made for values and not for sums."""
+    worst = max(parity, key=lambda one: one["max_error"] / one["allowed"])
+    return (
+        f"in {ASKED} sums are rounded too, and its limits know rounded values only: on {worst['probe']} the largest "
+        f"error is {worst['max_error']:.3g} (allowed {worst['allowed']:.3g}), "
+        f"{worst['flips']} of {worst['pixels']:,} pixels changed class; compute in float32, or judge it on photographs"
+    )
 
 
 def _with_scale(one: dict[str, Any], golden: Any) -> dict[str, Any]:
@@ -142,10 +216,28 @@ def emulate_all(
     done: list[Emulated] = []
     failed: dict[str, str] = {}
     for path in paths:
-        announce(f"emulating {path.name}")
+        name = path.name
         try:
-            done.append(one(root, path))
-            announce(f"  {done[-1].instructions.count / 1e6:,.1f} M instructions")  # large networks take minutes each
+            for half in arithmetics(path):
+                name = titled(path.name, half)
+                announce(f"emulating {name}")
+                done.append(one(root, path, half))
+                count = done[-1].instructions.count / 1e6  # large networks take minutes each
+                announce(f"  {count:,.1f} M instructions")
         except LightsegError as error:
-            failed[path.name] = str(error)
+            failed[name] = str(error)
     return done, failed
+
+
+def titled(name: str, half: bool) -> str:
+    return f"{name} in {ASKED}" if half else name
+
+
+def arithmetics(path: Path) -> tuple[bool, ...]:
+    """Whether in float16: never by itself, and for float16 files once more where the runtime can be asked."""
+    from lightseg.benchmarks.arm64.half import HALF
+    from lightseg.benchmarks.selection import is_foreign
+    from lightseg.export.artifact import read_artifact
+
+    asks = path.suffix in HALF and not is_foreign(path)
+    return (False, True) if asks and read_artifact(path).precision == "fp16" else (False,)

@@ -38,8 +38,8 @@ void qemu_plugin_register_vcpu_syscall_cb(
 
 EXPORT int qemu_plugin_version = 1;
 
-enum kind { TOTAL, FMA, VECTOR, MEMORY, BRANCH, OTHER, KINDS };
-static const char *const names[KINDS] = {"total", "fma", "vector", "memory", "branch", "other"};
+enum kind { TOTAL, FMA, FMA16, VECTOR, MEMORY, BRANCH, OTHER, KINDS };
+static const char *const names[KINDS] = {"total", "fma", "fma16", "vector", "memory", "branch", "other"};
 static uint64_t counts[KINDS];
 static FILE *out;
 
@@ -55,7 +55,11 @@ static enum kind kind_of(uint32_t word)
         return OTHER;
     bool by_vector = (word & 0xBFA0FC00u) == 0x0E20CC00u;  /* FMLA Vd.T, Vn.T, Vm.T */
     bool by_element = (word & 0xBF80F400u) == 0x0F801000u; /* FMLA Vd.T, Vn.T, Vm.Ts[i] */
-    return by_vector || by_element ? FMA : VECTOR;
+    bool half_vector = (word & 0xBFE0FC00u) == 0x0E400C00u;  /* FMLA Vd.8H, Vn.8H, Vm.8H */
+    bool half_element = (word & 0xBFC0F400u) == 0x0F001000u; /* FMLA Vd.8H, Vn.8H, Vm.H[i] */
+    if (by_vector || by_element)
+        return FMA;
+    return half_vector || half_element ? FMA16 : VECTOR;
 }
 
 static void translated(plugin_id id, struct qemu_plugin_tb *block)

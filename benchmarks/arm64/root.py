@@ -17,10 +17,13 @@ from lightseg.errors import Unsupported
 EMULATOR = "qemu-aarch64"
 CPU = "cortex-a76"
 """A big core of 2018: NEON with float16 and dot products, no SVE."""
-FORMAT = 1
+FORMAT = 2
+"""Of what the setup leaves: 2 has ncnn, and counts float16 multiply-adds apart."""
 SETUP = "lightseg-bench --device arm64 --setup"
 PLUGIN_API = ((4, 2), (9, 0))
 """qemu releases, from and before, that take plugins of API version 1."""
+RUNS_HERE = (".tflite", ".onnx", ".ncnn")
+"""The files that something in the emulated computer runs."""
 NEEDS = {EMULATOR: "qemu-user", "cc": "gcc", "apt-get": "apt", "dpkg-deb": "dpkg"}
 """Programs and the Debian package each comes in; the last three are needed for the setup only."""
 
@@ -83,7 +86,11 @@ def missing(programs: Sequence[str]) -> str | None:
 
 def why_not(root: Root) -> str | None:
     """The reason nothing can be emulated here, with what to type; None when it can."""
-    return missing([EMULATOR]) or _emulator() or (None if root.facts else f"no ARM programs yet; run: {SETUP}")
+    return (
+        missing([EMULATOR])
+        or _emulator()
+        or (None if root.facts else f"no ARM programs yet, or those of an earlier release; run: {SETUP}")
+    )
 
 
 def require(root: Root) -> None:

@@ -21,6 +21,7 @@ def emulated_table(rows: Sequence[Emulated]) -> Table:
     table = Table(title="ARM kernels, emulated", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("artifact", no_wrap=True)
     table.add_column("runtime", no_wrap=True)
+    table.add_column("arithmetic", no_wrap=True)
     names = ["M instructions", "of them fma", "memory", "MACs / instruction", "error / largest logit", "pixels changed"]
     for name in names:
         table.add_column(name, justify="right")
@@ -32,13 +33,15 @@ def emulated_table(rows: Sequence[Emulated]) -> Table:
 
 def _cells(row: Emulated) -> list[str | Text]:
     counted, mix = row.instructions, row.instructions.mix or {}
+    fma = mix["fma"] + mix.get("fma16", 0) if "fma" in mix else None
     error = row.relative_error
     verdict = Text("no", "red") if row.disagrees else Text("yes", "green") if row.parity else Text("not compared")
     return [
         row.name,
         f"{row.details['runtime']} {row.details['version']}",
+        row.details.get("arithmetic", MISSING),
         f"{counted.count / 1e6:,.1f}",
-        _share(mix.get("fma"), counted.count),
+        _share(fma, counted.count),
         _share(mix.get("memory"), counted.count),
         MISSING if row.macs is None else f"{row.macs / counted.count:.2f}",
         MISSING if error is None else f"{error:.1e}",
@@ -49,7 +52,7 @@ def _cells(row: Emulated) -> list[str | Text]:
 
 def notes(rows: Sequence[Emulated]) -> list[str]:
     lines = [f"{rows[0].instructions.counter}: {NOTE}"] if rows else []
-    return lines + [f"{row.name}: {row.disagrees}" for row in rows if row.disagrees]
+    return lines + [f"{row.title}: {row.disagrees}" for row in rows if row.disagrees]
 
 
 def _share(part: int | None, whole: int) -> str:

@@ -5,7 +5,7 @@ It speaks the measured process's protocol (see `lightseg.benchmarks.timing.child
 artifact's own runtime is needed, so that it also runs in a root folder of another processor; inputs and outputs travel
 as .npy files.
 
-open   make the artifact ``path`` ready, one thread
+open   make the artifact ``path`` ready, one thread; with ``half``, to compute in float16 where the processor can
 run    one inference of the array in ``input``, its result to ``output``
 count  ``runs`` inferences of the last input, each between marks, after one region with nothing in it
 """
@@ -42,7 +42,7 @@ class Counted:
         path = Path(request["path"])
         target = target_of(path)
         target.require(target.load_needs, "running")
-        self.runner = target.load(path, 1)
+        self.runner = in_half(path) if request["half"] else target.load(path, 1)
         return {"runtime": self.runner.name, "details": self.runner.details}
 
     def run(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -60,6 +60,12 @@ class Counted:
         for _ in range(request["runs"]):
             enclose(marks, self.runner.run)
         return {}
+
+
+def in_half(path: Path) -> Runner:
+    from lightseg.benchmarks.arm64.half import HALF
+
+    return HALF[path.suffix](path)
 
 
 def enclose(marks: Marks, run: Any) -> None:

@@ -48,16 +48,26 @@ class Instructions:
 
 
 class CountedRunner:
-    """A `Runner` whose runtime lives in a counted process; to be used as a context manager."""
+    """A `Runner` whose runtime lives in a counted process; to be used as a context manager.
 
-    def __init__(self, path: Path, command: Sequence[str], scratch: Path, make: Callable[..., Child] = Child) -> None:
-        self.path, self.scratch = path, scratch
+    ``half`` asks the runtime for float16 arithmetic, see `lightseg.benchmarks.arm64.half`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        command: Sequence[str],
+        scratch: Path,
+        make: Callable[..., Child] = Child,
+        half: bool = False,
+    ) -> None:
+        self.path, self.scratch, self.half = path, scratch, half
         self.child = make(1, command)
 
     def __enter__(self) -> CountedRunner:
         self.child.__enter__()
         try:
-            opened = self.child.ask("open", path=str(self.path.resolve()))
+            opened = self.child.ask("open", path=str(self.path.resolve()), half=self.half)
         except BaseException:
             self.__exit__(*sys.exc_info())
             raise

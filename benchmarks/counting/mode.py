@@ -89,6 +89,6 @@ def emulated(paths: Sequence[Path], console: Console, announce: Announce) -> tup
     for line in notes(rows):
         console.print(line, highlight=False, markup=False)
     problems = [f"{name} failed: {reason}" for name, reason in failed.items()]
-    problems += [f"{row.name} does not equal PyTorch on this processor" for row in rows if row.disagrees]
+    problems += [f"{row.title} does not equal PyTorch on this processor" for row in rows if row.disagrees]
     data = {"kind": "emulated", "root": root.facts, "rows": [row.to_dict() for row in rows], "failed": failed}
     return data, problems

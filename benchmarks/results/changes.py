@@ -91,8 +91,12 @@ def entries(result: Mapping[str, Any]) -> dict[Key, Mapping[str, Any]]:
     if result["kind"] == "counted":
         return {(one["name"],): one["counts"] for one in result["artifacts"]}
     if result["kind"] == "emulated":
-        return {(row["artifact"],): {"instructions_arm64": row["instructions"]} for row in result["rows"]}
+        return {_emulated_key(row): {"instructions_arm64": row["instructions"]} for row in result["rows"]}
     raise BadInput("scores are compared by lightseg-evaluate, image by image; name two results of lightseg-bench")
+
+
+def _emulated_key(row: Mapping[str, Any]) -> Key:
+    return row["artifact"], *(["float16 arithmetic"] if row.get("half") else [])
 
 
 def _key(row: Mapping[str, Any]) -> Key:
