@@ -34,7 +34,9 @@ class Scheme:
     """Weights are always symmetric, one scale per output channel, −127…127; biases int32 on the product's grid."""
 
     symmetric: bool = False
-    """Activations have zero point 0 and lie in −127…127; otherwise −128…127 with any zero point."""
+    """Activations have zero point 0, and a scale that takes the largest to 127; otherwise any zero point."""
+    lowest: int = -128
+    """What the kernels cut activations off at, below; above it is 127 everywhere."""
     outputs: bool = False
     """What an int8 convolution returns is quantised too: kernels that return int8 and nothing else."""
 
@@ -44,10 +46,6 @@ class Scheme:
     products: Products | None = None
     """What is allowed where the runtime shows what its int8 convolutions return, as it is; None where to show it would
     change what is computed."""
-
-    @property
-    def lowest(self) -> int:
-        return -127 if self.symmetric else -128
 
     @property
     def highest(self) -> int:

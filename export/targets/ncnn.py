@@ -146,7 +146,7 @@ NCNN = Target(
     suffix=".ncnn",
     extra="ncnn",
     precisions=("fp32", "fp16", "int8"),
-    int8=Scheme(symmetric=True, products=PRODUCTS),
+    int8=Scheme(symmetric=True, lowest=-127, products=PRODUCTS),
     dynamic=False,
     layout="NCHW",
     rewrites=rewrites,

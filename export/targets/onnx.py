@@ -34,8 +34,8 @@ def convert(plan: Plan, path: Path) -> None:
     path.write_bytes(with_half_weights(data) if plan.precision == "fp16" else data)
 
 
-def onnx_bytes(plan: Plan, softmax_in_steps: bool = False) -> bytes:
-    """The plan's graph as an ONNX model, for this target and for others that read ONNX."""
+def onnx_bytes(plan: Plan, softmax_in_steps: bool = False, signed: bool = False) -> bytes:
+    """The plan's graph as an ONNX model, for this target and for others that read ONNX; see `write_onnx`."""
     from lightseg.export.writers.onnx import write_onnx
 
     in_shape: list[int | str] = list(plan.file_input_shape)
@@ -44,7 +44,7 @@ def onnx_bytes(plan: Plan, softmax_in_steps: bool = False) -> bytes:
         height = 1 if plan.baked else 2
         in_shape[0], in_shape[height], in_shape[height + 1] = "batch", "height", "width"
         out_shape[0], out_shape[2], out_shape[3] = "batch", "out_height", "out_width"
-    return write_onnx(plan.graph, in_shape, out_shape, "image", plan.output, softmax_in_steps)
+    return write_onnx(plan.graph, in_shape, out_shape, "image", plan.output, softmax_in_steps, signed)
 
 
 class OnnxRunner(Runner):

@@ -36,7 +36,7 @@ def convert(module: str, plan: Plan, path: Path) -> None:
     from lightseg.export.targets.onnx import onnx_bytes
     from lightseg.export.tensorrt.typed import typed
 
-    write_build(module, typed(onnx_bytes(plan), plan.precision), plan.capabilities, path)
+    write_build(module, typed(onnx_bytes(plan, signed=True), plan.precision), plan.capabilities, path)
 
 
 class InterpretedRunner(Runner):

@@ -28,17 +28,19 @@ def write_onnx(
     input_name: str,
     output_name: str,
     softmax_in_steps: bool = False,
+    signed: bool = False,
 ) -> bytes:
     """The bytes of a float32 model. A string in a shape is a dimension that stays open.
 
     ``softmax_in_steps`` writes maximum, difference, exponential, sum and quotient in place of Softmax, and no more of
-    them than its reader needs: the largest share is one over the sum.
+    them than its reader needs: the largest share is one over the sum. ``signed`` stores what is quantised as int8, the
+    only integers TensorRT takes; else the same grid is one of uint8, the only one ONNX Runtime fuses on x86.
     """
     import onnx
     from onnx import TensorProto, helper
 
     writer = _Writer(input_name, output_name)
-    writer.softmax_in_steps = softmax_in_steps
+    writer.softmax_in_steps, writer.signed = softmax_in_steps, signed
     writer.write(graph)
     first = TensorProto.UINT8 if writer.takes_images else TensorProto.FLOAT
     last = TensorProto.UINT8 if writer.gives_mask else TensorProto.FLOAT
@@ -76,7 +78,7 @@ class _Writer:
         self.input_name, self.output_name = input_name, output_name
         self.nodes: list[Any] = []
         self.initializers: list[Any] = []
-        self.takes_images = self.gives_mask = self.softmax_in_steps = False
+        self.takes_images = self.gives_mask = self.softmax_in_steps = self.signed = False
         self.values: dict[fx.Node, str] = {}
         self._shares: set[fx.Node] = set()
         self._constants: dict[tuple[bytes, Shape, str], str] = {}
@@ -144,10 +146,9 @@ def _quantised_conv(w: _Writer, name: str, op: QuantisedConv, x: Names, y: str) 
 
 
 def _fake_quantise(w: _Writer, name: str, op: FakeQuantise, x: Names, y: str) -> None:
-    """With a zero point the same grid as uint8, the only one ONNX Runtime fuses on x86; without one as int8."""
-    if op.low not in (-128, -127) or op.high != 127:
+    if (op.low, op.high) != (-128, 127):
         raise Unsupported(f"{name} quantises to {op.low}…{op.high}, which is not int8")
-    dtype, zero = ("int8", 0) if op.symmetric else ("uint8", op.zero_point + 128)
+    dtype, zero = ("int8", op.zero_point) if w.signed else ("uint8", op.zero_point + 128)
     grid = [w.constant(f"{name}.scale", op.scale), w.constant(f"{name}.zero", zero, dtype)]
     integers = w.node("QuantizeLinear", name + "_integers", [*x, *grid], name + "_integers")
     w.node("DequantizeLinear", name, [integers, *grid], y)

@@ -41,7 +41,7 @@ def in_int8(graph: fx.GraphModule, x: torch.Tensor) -> Plan:
     scheme = TARGETS[MODULE].int8
     assert scheme is not None and scheme.symmetric
     values = exact_values(graph, x) | {"image": x}
-    grids = {n: FakeQuantise(float(values[n].abs().max()) / 127, 0, -127, 127) for n in values_to_watch(graph, scheme)}
+    grids = {n: FakeQuantise(float(values[n].abs().max()) / 127, 0) for n in values_to_watch(graph, scheme)}
     return replace(plan_of(quantise(graph, grids, scheme)), precision="int8")
 
 
@@ -69,13 +69,23 @@ def convolutions(plan: Plan) -> int:
 def test_the_network_computes_with_the_grids() -> None:
     graph, x = small()
     plan = in_int8(graph, x)
-    program = read_program(MODULE, Path("made"), typed(onnx_bytes(plan), "int8"))
+    program = read_program(MODULE, Path("made"), typed(onnx_bytes(plan, signed=True), "int8"))
     kinds = [step.kind for step in program.network.steps]
     assert kinds.count("QUANTIZE") == 2 and kinds.count("DEQUANTIZE") == 4  # two maps, two weights; biases are floats
     assert program.arithmetic.endswith("int8")
     got = program.run(x)
     assert relative(got, plan.graph(x)) <= ROUNDING
     assert relative(got, graph(x)) > 1e-3  # eight bits show
+
+
+def test_values_below_the_grid_are_cut_off_where_the_simulation_cuts_them_off() -> None:
+    """Zero points are zero, and yet −128 is a step: TensorRT cuts off there, other symmetric kernels at −127."""
+    graph, x = small()
+    plan = in_int8(graph, x)
+    program = read_program(MODULE, Path("made"), typed(onnx_bytes(plan, signed=True), "int8"))
+    image = next(op for _, op in op_nodes(plan.graph) if isinstance(op, FakeQuantise))
+    assert float(image.integers(2 * x).min()) == -128
+    assert relative(program.run(2 * x), plan.graph(2 * x)) <= ROUNDING
 
 
 def test_every_convolution_of_a_network_is_int8_in_the_engine(tmp_path: Path) -> None:
@@ -93,7 +103,7 @@ def test_every_convolution_of_a_network_is_int8_in_the_engine(tmp_path: Path) ->
 def test_int8_in_name_only_is_refused() -> None:
     """For compute capability 7.5 the compiler turns every convolution back to float, without a word."""
     graph, x = small()
-    data = typed(onnx_bytes(in_int8(graph, x)), "int8")
+    data = typed(onnx_bytes(in_int8(graph, x), signed=True), "int8")
     assert compile_engine(MODULE, data, "8.6", "x")[1].listing["int8 convolutions"] == 2
     with pytest.raises(
         Unsupported, match=r"computes 0 of 2 int8 convolutions .* for 7\.5: .*int8 in name only"

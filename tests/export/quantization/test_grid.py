@@ -14,7 +14,7 @@ from lightseg.export.quantization.scheme import Scheme
 
 SCALES = st.floats(2.0**-20, 2.0**20)
 NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30)
-SCHEMES = [Scheme(symmetric, outputs) for symmetric in (False, True) for outputs in (False, True)]
+SCHEMES = [Scheme(), Scheme(outputs=True), Scheme(symmetric=True), Scheme(symmetric=True, lowest=-127)]
 
 
 @settings(max_examples=200, deadline=None)
@@ -50,7 +50,8 @@ def test_a_range_holds_zero_and_a_legal_zero_point(scheme: Scheme, numbers: list
     seen.add(torch.tensor(numbers).view(1, 1, 1, -1))
     found = grid(seen, scheme)
     assert scheme.lowest <= found.zero_point <= scheme.highest and found.scale > 0
-    assert found.symmetric == scheme.symmetric or found.zero_point == 0
+    assert not scheme.symmetric or found.zero_point == 0
+    assert (found.low, found.high) == (scheme.lowest, scheme.highest)
     widest = max(0.0, *numbers) - min(0.0, *numbers)
     assert float(found.scale) <= 2 * widest / 254 * 1.0001 or widest < 1e-9
 
