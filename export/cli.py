@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         "--evaluation", metavar="DIR", help="for int8: other photographs (masks/ beside) that judge the file"
     )
     p.add_argument(
-        "--max-drop", type=float, metavar="POINTS", help="for int8: keep layers in float until it loses no more"
+        "--max-drop", type=_points, metavar="POINTS", help="for int8: keep layers in float until it loses no more"
     )
     p.add_argument("--input-size", type=size, metavar="HxW", help="default: the size the model was published at")
     p.add_argument("--output", default="logits", help="logits (default), probability, mask, mask_coarse")
@@ -56,6 +56,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--list", action="store_true", help="what can be converted and run on this machine, and why not")
     add_json(p)
     return p
+
+
+def _points(text: str) -> float:
+    """Raises argparse's error for what is none."""
+    value = float(text)
+    if not 0 <= value <= 100:  # NaN compares false
+        raise argparse.ArgumentTypeError(f"{text} is not a number of points from 0 to 100, for instance 0.5")
+    return value
 
 
 def main(argv: Sequence[str] | None = None) -> int:

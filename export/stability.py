@@ -197,7 +197,7 @@ def _iou(mask: NDArray[np.uint8], got: NDArray[Any], artifact: Artifact) -> Iter
 def images_in(folder: Path, limit: int | None = None) -> Iterator[tuple[str, Image]]:
     """The images of ``folder`` by name, at most ``limit``. Errors: `BadInput` where there is none."""
     if not folder.is_dir():
-        raise BadInput(f"no folder {folder} with images")
+        raise BadInput(f"no folder {folder}; give --images a folder of photographs")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise BadInput(f"{folder} has no images ({', '.join(sorted(SUFFIXES))}); name the folder that holds them")

@@ -31,8 +31,11 @@ def find_target(name: str) -> Target:
 def named_targets(text: str, precision: str, dynamic: bool = False) -> list[str]:
     """The names in ``--to a,b``; ``all`` means every target with this precision that this machine can write and run.
 
-    Errors: `BadInput` where that is none: nothing done must not look like all well.
+    Errors: `UnknownName` for the precision; `BadInput` where that is none: nothing done must not look like all well.
     """
+    known = dict.fromkeys(name for t in TARGETS.values() for name in t.precisions)
+    if precision not in known:
+        raise UnknownName("precision", precision, known)
     able = [t for t in TARGETS.values() if not (t.why_not_convert() or t.why_not_load())]
     every = [t.name for t in able if precision in t.precisions and (t.dynamic or not dynamic)]
     names = every if text == "all" else [name for name in text.split(",") if name]

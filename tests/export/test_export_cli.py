@@ -87,6 +87,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
         "try --input-size 192x192",
     ),
     "pair": ([*RANDOM, "--to", "tflite", "--dynamic"], "--to onnx"),
+    "precision of all": ([*RANDOM, "--to", "all", "--precision", "fp23"], "did you mean fp32"),
     "plain pair": ([*RANDOM, "--to", "onnx,tflite", "--plain", "--precision", "fp16"], "leave --precision fp16"),
     "plain and dynamic": ([*RANDOM, "--to", "all", "--plain", "--dynamic"], "leave --dynamic"),
     "no target": (RANDOM, "--to"),
@@ -156,6 +157,14 @@ def test_usage_is_2(main: Any, argv: list[str], capsys: pytest.CaptureFixture[st
         main(argv)
     assert ended.value.code == 2
     assert "usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("points", ["nan", "-1", "inf", "half"])
+def test_a_drop_that_is_no_number_of_points_is_2(points: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before the search, which would look for minutes."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*RANDOM, "--to", "onnx", "--precision", "int8", "--calibration", ".", f"--max-drop={points}"])
+    assert ended.value.code == 2 and "--max-drop" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("main", [cli.main, verify_cli.main])
