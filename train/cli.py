@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     add_threads(it)
     add_json(it)
     it.add_argument("overrides", nargs="*", metavar="key=value", help="change keys of the recipe")
+    it.parse_args = it.parse_intermixed_args  # type: ignore[method-assign]  # overrides between options too
     return it
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightseg.errors import OutputError
+from lightseg.files import atomic_path
 from lightseg.train.augment import Image, Rng, Size
 
 Colour = tuple[int, int, int]
@@ -78,13 +79,18 @@ def write(
         _save(folder / item["image"], cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         _save(folder / item["mask"], mask)
         items.append(item)
-    (folder / "manifest.json").write_text(json.dumps({"note": "procedural", "items": items}), encoding="utf-8")
+    with atomic_path(folder / "manifest.json") as temporary:
+        temporary.write_text(json.dumps({"note": "procedural", "items": items}), encoding="utf-8")
 
 
 def _save(path: Path, image: NDArray[np.generic]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), image):
-        raise OutputError(f"cannot write {path}; choose another folder")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        written = cv2.imwrite(str(path), image)
+    except OSError as error:
+        raise OutputError(f"cannot write {path} ({error.strerror}); choose another --data DIR") from error
+    if not written:
+        raise OutputError(f"cannot write {path}; choose another --data DIR, or make room")
 
 
 def _clutter(rng: Rng, size: Size) -> Image:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from lightseg.errors import MissingExtra
+from lightseg.errors import MissingExtra, OutputError
 from lightseg.files import atomic_path
 from lightseg.train.augment import Image
 
@@ -52,7 +52,10 @@ class Files:
         except ImportError as error:
             raise MissingExtra("training", "train", "tensorboard") from error
         self.csv = out / "log.csv"
-        self.board = SummaryWriter(out / "tensorboard")
+        try:
+            self.board = SummaryWriter(out / "tensorboard")
+        except OSError as error:
+            raise OutputError(f"cannot write to {out} ({error.strerror}); choose another --out DIR") from error
 
     def taught(self, done: int, images: int) -> None:
         pass

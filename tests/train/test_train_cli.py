@@ -116,3 +116,23 @@ def test_an_exported_file_is_sent_to_the_command_that_scores_it(
 def test_a_submission_needs_a_network_for_streets(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*FIRST, "--data", str(demo), "--submission", "nowhere", "--evaluate", "random"]) == 1
     assert "sinet knows no street classes" in capsys.readouterr().err and not Path("nowhere").exists()
+
+
+def test_overrides_may_stand_between_options(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call = ["--recipe", "sinet_portrait", "epochs=1", "--data", str(demo), "height=64", "--check-data", "lr=x"]
+    assert main(call) == 1
+    assert "recipe key lr: 'x'" in capsys.readouterr().err
+    assert main([*call[:-1], "train_folder=street_train", "--out", str(tmp_path), "val_folder=street_val"]) == 0
+    assert (tmp_path / "street_train.png").is_file()
+
+
+@pytest.mark.parametrize("call", [["--generate", "portrait", "--data"], [*FIRST, "--data", "DEMO", "--out"]])
+def test_a_folder_that_cannot_be_written_is_named(
+    call: list[str], demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "f").write_text("a file")
+    assert main([*(str(demo) if word == "DEMO" else word for word in call), str(tmp_path / "f")]) == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert (
+        said.startswith("lightseg-train: cannot write") and str(tmp_path / "f") in said and "choose another --" in said
+    )
