@@ -182,8 +182,8 @@ def beyond(parity: Sequence[dict[str, Any]]) -> str:
     """Why float16 arithmetic is not within a float16 file's limits, which were made for values and not for sums."""
     worst = max(parity, key=lambda one: one["max_error"] / one["allowed"])
     return (
-        f"in {ASKED} sums are rounded too, and its limits know rounded values only: on {worst['probe']} the largest "
-        f"error is {worst['max_error']:.3g} (allowed {worst['allowed']:.3g}), "
+        f"sums are rounded too, and the file's limits know rounded values only: on {worst['probe']} the largest error "
+        f"is {worst['max_error']:.3g} (allowed {worst['allowed']:.3g}), "
         f"{worst['flips']} of {worst['pixels']:,} pixels changed class; compute in float32, or judge it on photographs"
     )
 

@@ -42,7 +42,7 @@ class Counted:
         path = Path(request["path"])
         target = target_of(path)
         target.require(target.load_needs, "running")
-        self.runner = in_half(path) if request["half"] else target.load(path, 1)
+        self.runner = in_half(path) if request.get("half") else target.load(path, 1)
         return {"runtime": self.runner.name, "details": self.runner.details}
 
     def run(self, request: dict[str, Any]) -> dict[str, Any]:
