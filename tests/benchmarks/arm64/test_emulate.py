@@ -142,11 +142,9 @@ def emulated(path: Path, **how: Any) -> Any:
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ASK)
 def test_arm_kernels_compute_in_float16_when_asked(target: str, halves: dict[str, Path]) -> None:
-    wide, half = (emulated(halves[target], half=asked) for asked in (False, True))
-    assert wide.disagrees is None and wide.instructions.mix["fma16"] == 0
-    assert half.instructions.mix["fma16"] > 10 * half.instructions.mix["fma"]
-    assert wide.relative_error < half.relative_error < 0.05
-    assert half.instructions.count < wide.instructions.count
+    row = emulated(halves[target], half=True)
+    assert row.instructions.mix["fma16"] > 10 * row.instructions.mix["fma"]
+    assert row.changed < 0.01 * row.pixels and row.relative_error < 0.05
 
 
 @pytest.mark.slow
