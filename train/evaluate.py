@@ -94,6 +94,8 @@ class Result:
     counts: Counts
     """Confusion counts, classes×(classes + 1), see `metrics.confusion`."""
     classes: tuple[int, ...]
+    labels: tuple[str, ...]
+    """What the classes are called, all the network knows."""
 
     @property
     def score(self) -> float:
@@ -118,7 +120,9 @@ class Result:
                 out |= _spread(f"per_image_person_iou_{source}", bootstrap(self.of(source)))
         else:
             out |= {
-                f"iou_class_{i}": 100 * float(v) for i, v in enumerate(class_ious(self.counts)) if i in self.classes
+                f"iou_class_{name}": 100 * float(v)
+                for i, (name, v) in enumerate(zip(self.labels, class_ious(self.counts)))
+                if i in self.classes
             }
         return out
 
@@ -135,7 +139,7 @@ def evaluate(predict: Predict, task: Task) -> Result:
         ious.append(person_iou(predicted, truth) if task.portrait else mean_iou(counts, classes))
         edges.append(boundary_f1(predicted, truth) if task.portrait else float("nan"))
     names, sources = tuple(p.name for p in task.pairs), tuple(p.source for p in task.pairs)
-    return Result(names, sources, 100 * np.array(ious), 100 * np.array(edges), total, classes)
+    return Result(names, sources, 100 * np.array(ious), 100 * np.array(edges), total, classes, task.labels.names)
 
 
 def compare(a: Result, b: Result) -> dict[str, Interval]:
