@@ -22,6 +22,8 @@ class Case:
     seconds: float
     output: str = ""
     failure: str | None = None
+    skipped: bool = False
+    """Neither passed nor failed: ``output`` says why it was not tried."""
 
 
 def junit(cases: Sequence[Case]) -> str:
@@ -38,8 +40,10 @@ def junit(cases: Sequence[Case]) -> str:
 
 def _totals(name: str, cases: Sequence[Case]) -> dict[str, str]:
     failures = sum(c.failure is not None for c in cases)
+    skipped = sum(c.skipped for c in cases)
     seconds = sum(c.seconds for c in cases)
-    return {"name": name, "tests": str(len(cases)), "failures": str(failures), "time": f"{seconds:.3f}"}
+    counts = {"tests": len(cases), "failures": failures, "skipped": skipped}
+    return {"name": name, **{k: str(n) for k, n in counts.items()}, "time": f"{seconds:.3f}"}
 
 
 def _add(suite: ElementTree.Element, case: Case) -> None:
@@ -47,7 +51,9 @@ def _add(suite: ElementTree.Element, case: Case) -> None:
     element = ElementTree.SubElement(suite, "testcase", {k: v.translate(UNPRINTABLE) for k, v in facts.items()})
     if case.failure is not None:
         ElementTree.SubElement(element, "failure", {"message": case.failure.translate(UNPRINTABLE)})
-    if case.output:
+    if case.skipped:
+        ElementTree.SubElement(element, "skipped", {"message": case.output.translate(UNPRINTABLE)})
+    elif case.output:
         ElementTree.SubElement(element, "system-out").text = case.output.translate(UNPRINTABLE)
 
 

@@ -154,7 +154,8 @@ def _emit_junit(args: argparse.Namespace, cases: Sequence[Case]) -> None:
 
 
 def _self_test(args: argparse.Namespace) -> int:
-    from lightseg.errors import BadInput
+    """One target that cannot be tried does not keep the others from it."""
+    from lightseg.errors import BadInput, LightsegError
     from lightseg.export.selftest import self_test
     from lightseg.export.targets import named_targets
     from lightseg.zoo import create_model
@@ -164,23 +165,35 @@ def _self_test(args: argparse.Namespace) -> int:
     names = model_names(args.model, "")
     targets = named_targets(args.to, args.precision)
     models = [create_model(name, args.weights) for name in names]
-    results = [
-        self_test(model, target, args.precision, tell=lambda text: _progress(args, text))
-        for model in models
-        for target in targets
-    ]
+    results, refused = [], []
+    for model in models:
+        for target in targets:
+            try:
+                results.append(self_test(model, target, args.precision, tell=lambda text: _progress(args, text)))
+            except LightsegError as error:
+                refused.append(
+                    {"model": model.name, "target": target, "precision": args.precision, "error": str(error)}
+                )
     _progress(args, "")
     for result in results:
         _say(args, _verdict(result))
-    emit_json(args.json, [r.to_dict() for r in results])
-    _emit_junit(args, [_case(result, trial) for result in results for trial in result.trials])
-    return 1 if any(r.survivors for r in results) else 0
+    for one in refused:
+        print(f"lightseg-verify: {one['model']}, {one['target']} {one['precision']}: {one['error']}", file=sys.stderr)
+    emit_json(args.json, [*(r.to_dict() for r in results), *refused])
+    _emit_junit(args, [*(_case(r, trial) for r in results for trial in r.trials), *map(_unfounded, refused)])
+    return 1 if refused or any(r.survivors or not r.tried for r in results) else 0
 
 
 def _case(result: Any, trial: Any) -> Case:
     suite = f"lightseg-verify self-test {result.model} {result.target} {result.precision}"
     failure = f"survived: {trial.message}" if trial.caught is False else None
-    return Case(suite, f"{trial.defect} ({trial.seeded_in})", 0.0, trial.message, failure)
+    return Case(suite, f"{trial.defect} ({trial.seeded_in})", 0.0, trial.message, failure, trial.caught is None)
+
+
+def _unfounded(refused: dict[str, str]) -> Case:
+    """No defect can be tried where the sound file is refused or cannot be made."""
+    suite = f"lightseg-verify self-test {refused['model']} {refused['target']} {refused['precision']}"
+    return Case(suite, "the sound file", 0.0, "", refused["error"])
 
 
 def _progress(args: argparse.Namespace, text: str) -> None:

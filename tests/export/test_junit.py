@@ -26,6 +26,12 @@ def test_counts_and_messages() -> None:
     assert [o.text for o in root.iter("system-out")] == ["fine"]
 
 
+def test_what_was_not_tried_is_skipped() -> None:
+    (suite,) = ElementTree.fromstring(junit([Case("a", "one", 0.5), Case("a", "two", 0.0, "no place", skipped=True)]))
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("2", "0", "1")
+    assert [(s.get("message"), c.get("name")) for c in suite for s in c] == [("no place", "two")]
+
+
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\r\n\t￾￿")))
 def test_any_text_gives_readable_xml(text: str) -> None:
     root = ElementTree.fromstring(junit([Case("s", text, 0.0, text, text)]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,13 +112,40 @@ def test_a_survivor_is_1_and_named(told: list[bool | None], capsys: pytest.Captu
     assert result["kill_rate"] == 0.5 and [t["caught"] for t in result["trials"]] == [True, False]
 
 
+def test_nothing_tried_is_1(told: list[bool | None]) -> None:
+    told[:] = [None]
+    assert verify_cli.main(ARGV) == 1
+
+
+def test_a_target_that_is_refused_leaves_the_others(
+    told: list[bool | None], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = selftest.self_test
+
+    def refusing(model: Any, target: str, precision: str, **rest: Any) -> SelfTest:
+        if target == "onnx":
+            raise ParityError("the sound onnx file does not equal PyTorch")
+        return made(model, target, precision, **rest)
+
+    monkeypatch.setattr(selftest, "self_test", refusing)
+    files = {name: tmp_path / f"found.{name}" for name in ("json", "junit")}
+    words = [word for name, file in files.items() for word in (f"--{name}", str(file))]
+    assert verify_cli.main([*ARGV[:-1], "onnx,tflite", *words]) == 1
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and "onnx fp32: the sound onnx file" in said.err and "tflite fp32" in said.out
+    found = json.loads(files["json"].read_text())
+    assert {r["target"]: "error" in r for r in found} == {"tflite": False, "onnx": True}
+    text = files["junit"].read_text()
+    assert text.count("<failure") == 1 and text.count("<skipped") == 1
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
         (["--self-test", "some.onnx"], "leave out the names"),
         (["--self-test", "--to", "onnxx"], "did you mean"),
         (["--self-test", "--to", ","], "names no target"),
-        (["--self-test", "--precision", "int3"], "names no target"),
+        (["--self-test", "--precision", "int3"], "did you mean int8"),
         (["--self-test", "--model", "sinett"], "did you mean"),
         (["--self-test", "--to", "tflite", "--precision", "int3"], "int3"),
     ],
