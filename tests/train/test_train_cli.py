@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lightseg.train.cli import main
+from lightseg.train.cli import main, parser
 
 FIRST = ["--recipe", "sinet_portrait", "init=random", "revive=false", "compile=false", "height=64", "width=64"]
 FIRST += ["batch=4", "epochs=1", "holdout=0"]
@@ -136,3 +137,11 @@ def test_a_folder_that_cannot_be_written_is_named(
     assert (
         said.startswith("lightseg-train: cannot write") and str(tmp_path / "f") in said and "choose another --" in said
     )
+
+
+def test_the_commands_of_the_guide_parse() -> None:
+    guide = (Path(__file__).parents[2] / "docs/training.md").read_text(encoding="utf-8")
+    found = [shlex.split(line, comments=True)[1:] for line in guide.splitlines() if line.startswith("lightseg-train ")]
+    assert len(found) > 3
+    for words in found:
+        parser().parse_args(words)
