@@ -24,7 +24,7 @@ def emulated_table(rows: Sequence[Emulated]) -> Table:
     table.add_column("arithmetic", no_wrap=True)
     names = ["M instructions", "of them fma", "memory", "MACs / instruction", "error / largest logit", "pixels changed"]
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=name == "pixels changed")
     table.add_column("equals PyTorch")
     for row in rows:
         table.add_row(*_cells(row))
