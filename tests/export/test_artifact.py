@@ -142,6 +142,7 @@ DAMAGE: dict[str, tuple[Any, str]] = {
     "another size": (lambda p: _change(p, input_shape=[1, 3, 32, 32]), "the file takes 32x32"),
     "a size that is none": (lambda p: _change(p, input_shape="abc"), "input_shape"),
     "an output nobody knows": (lambda p: _change(p, output="foo"), "unknown output 'foo'"),
+    "an output that is no word": (lambda p: _change(p, output=["logits"]), "unknown output"),
     "no tolerance": (lambda p: _change(p, tolerance="x"), "tolerance"),
     "a tolerance of anything": (lambda p: _change(p, tolerance={"agreement": 1e308}), "tolerance"),
     "no labels": (lambda p: _change(p, labels={"names": [], "colours": []}), "no labels"),
