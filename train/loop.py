@@ -76,9 +76,7 @@ def train(
                     raise Stopped(f"stopped in epoch {epoch + 1}, step {at.step}; go on with --resume --out {out}")
                 if recipe.checkpoint_steps and at.step % recipe.checkpoint_steps == 0 and at.step < len(order):
                     save(out, recipe, state, world)
-            rate = learning_rate(recipe, (epoch + 1) * len(order) - 1, len(order))
-            row: Row = {"epoch": epoch + 1, "lr": rate, "loss": at.loss_sum / at.step}
-            row |= clock.shares(recipe.batch)
+            row = row_of(recipe, at, len(order)) | clock.shares(recipe.batch)
             if world.first and ((epoch + 1) % recipe.validate_every == 0 or epoch + 1 == recipe.epochs):
                 row |= validate(state.kept)
                 keep_best(out, row["score"], state)
@@ -154,6 +152,12 @@ def batches(samples: Samples, order: Order, recipe: Recipe, world: World) -> Ite
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     for x, y in loader:
         yield x.to(world.device, memory_format=layout, non_blocking=pin), y.to(world.device, non_blocking=pin)
+
+
+def row_of(recipe: Recipe, at: Position, steps: int) -> Row:
+    """What the log says of an epoch of ``steps`` steps: its number from 1, the last step's rate, the mean loss."""
+    rate = learning_rate(recipe, (at.epoch + 1) * steps - 1, steps)
+    return {"epoch": at.epoch + 1, "lr": rate, "loss": at.loss_sum / at.step}
 
 
 def save(out: Path, recipe: Recipe, state: State, world: World) -> None:
