@@ -12,7 +12,7 @@ from lightseg.benchmarks.peers import PEERS, UNIT, as_logits, input_shape, known
 from lightseg.benchmarks.selection import is_foreign
 from lightseg.errors import BadInput, Unsupported
 from lightseg.export.answers import MASKS
-from lightseg.export.artifact import read_artifact
+from lightseg.export.record import read_artifact
 from lightseg.export.reference import enlarge
 from lightseg.export.runner import torch_runner
 from lightseg.export.targets import TARGETS

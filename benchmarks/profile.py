@@ -85,7 +85,7 @@ def model_cost(name: str, size: Size | None) -> Cost:
 def _file(path: Path, console: Console) -> dict[str, Any]:
     """Counted from the file; beside it, where its record says which, the model and the graph it was written from."""
     from lightseg.errors import BadInput
-    from lightseg.export.artifact import read_artifact
+    from lightseg.export.record import read_artifact
 
     cost = count_file(path)
     console.print(layer_table(cost))

@@ -49,7 +49,8 @@ def artifact_subjects(paths: Sequence[Path], weights: str | None = None) -> list
     them; otherwise the eager row fails alone and the artifact is measured without it.
     Errors: `BadInput` for a missing file, one without a record, or a record of another file.
     """
-    from lightseg.export.artifact import Artifact, read_artifact
+    from lightseg.export.artifact import Artifact
+    from lightseg.export.record import read_artifact
 
     def eager(artifact: Artifact) -> Subject:
         return Subject(
@@ -101,8 +102,8 @@ def plain_twin(subject: Subject, weights: str | None, folder: Path, announce: Ca
     Errors: those of `lightseg.export.export`, `Unsupported` among them for what that converter cannot write.
     """
     from lightseg.export import export
-    from lightseg.export.artifact import read_artifact
     from lightseg.export.pipeline import Request
+    from lightseg.export.record import read_artifact
     from lightseg.zoo import create_model
 
     record = read_artifact(Path(subject.path or ""))

@@ -129,8 +129,8 @@ def compare(path: Path, runner: CountedRunner, half: bool) -> tuple[tuple[dict[s
     The figures are there either way, but for NaN.
     """
     from lightseg.benchmarks.selection import is_foreign
-    from lightseg.export.artifact import read_artifact
     from lightseg.export.parity import check_goldens
+    from lightseg.export.record import read_artifact
 
     if is_foreign(path):
         return (), None
@@ -237,7 +237,7 @@ def arithmetics(path: Path) -> tuple[bool, ...]:
     """Whether in float16: never by itself, and for float16 files once more where the runtime can be asked."""
     from lightseg.benchmarks.arm64.half import HALF
     from lightseg.benchmarks.selection import is_foreign
-    from lightseg.export.artifact import read_artifact
+    from lightseg.export.record import read_artifact
 
     asks = path.suffix in HALF and not is_foreign(path)
     return (False, True) if asks and read_artifact(path).precision == "fp16" else (False,)

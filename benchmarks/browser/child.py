@@ -200,8 +200,8 @@ class PageChild:
     def _do_goldens(self) -> dict[str, Any]:
         """As the native process answers, with the scale of every golden beside its error."""
         from lightseg.errors import ParityError
-        from lightseg.export.artifact import read_artifact
         from lightseg.export.parity import check_goldens
+        from lightseg.export.record import read_artifact
 
         artifact = read_artifact(Path(self.subject.path or ""))
         try:

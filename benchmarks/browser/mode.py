@@ -93,7 +93,7 @@ def measure_in(place: Place, subject: Subject, protocol: Protocol, cores: Sequen
 
 def contract_of(subject: Subject) -> Contract:
     """Errors: `Unsupported` for a file that the page cannot feed."""
-    from lightseg.export.artifact import read_artifact
+    from lightseg.export.record import read_artifact
 
     path = Path(subject.path or "")
     return Contract.of(read_artifact(path).layout if subject.proof else FOREIGN_LAYOUT)

@@ -16,7 +16,7 @@ from lightseg.errors import BadInput, Unsupported
 
 def offer(path: Path, number: int) -> dict[str, Any]:
     """What the page has to know of an artifact. Errors: `BadInput` and `Unsupported` for one it cannot show."""
-    from lightseg.export.artifact import read_artifact
+    from lightseg.export.record import read_artifact
     from lightseg.predict import FOREGROUND
 
     artifact = read_artifact(path)

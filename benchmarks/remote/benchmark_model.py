@@ -22,8 +22,9 @@ from lightseg.benchmarks.timing.latency import Protocol
 from lightseg.benchmarks.timing.process import Failed
 from lightseg.benchmarks.timing.subject import Subject
 from lightseg.errors import BadInput, LightsegError, ParityError, Unsupported
-from lightseg.export.artifact import Artifact, read_artifact
+from lightseg.export.artifact import Artifact
 from lightseg.export.parity import check_goldens
+from lightseg.export.record import read_artifact
 from lightseg.export.runner import Runner
 
 NAME = "benchmark_model"

@@ -190,7 +190,8 @@ def _artifact(path: Path, proof: bool) -> dict[str, bytes]:
         for file in files_in(path)
     }
     if proof:
-        from lightseg.export.artifact import read_artifact, sidecar_text
+        from lightseg.export.artifact import sidecar_text
+        from lightseg.export.record import read_artifact
 
         files[f"{path.name}.json"] = sidecar_text(read_artifact(path)).encode()
     return files

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from lightseg.benchmarks.architectures import ARCHITECTURES
 from lightseg.benchmarks.timing.subject import Subject
 from lightseg.errors import ParityError
-from lightseg.export.artifact import Artifact, read_artifact
+from lightseg.export.artifact import Artifact
 from lightseg.export.parity import TOLERANCE, check_goldens, limits
+from lightseg.export.record import read_artifact
 from lightseg.export.runner import Runner
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 
 from lightseg.errors import Unsupported
-from lightseg.export.artifact import read_artifact
 from lightseg.export.graph import ops
 from lightseg.export.graph.capture import capture
 from lightseg.export.graph.coarse import coarsen
 from lightseg.export.graph.compose import append_head
 from lightseg.export.graph.cost import cost
 from lightseg.export.graph.edit import op_nodes
+from lightseg.export.record import read_artifact
 from lightseg.export.reference import enlarge
 from lightseg.export.rewrites import ALWAYS, rewrite
 from lightseg.export.targets import TARGETS

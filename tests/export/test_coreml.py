@@ -16,9 +16,9 @@ import torch
 from lightseg.errors import BadInput, ParityError, Unsupported
 from lightseg.export import export, verify
 from lightseg.export.answers import prepared
-from lightseg.export.artifact import read_artifact
 from lightseg.export.mil.interpreter import read_program
 from lightseg.export.parity import measure
+from lightseg.export.record import read_artifact
 from lightseg.export.targets.coreml import COREML
 from lightseg.export.verification import load
 from lightseg.export.writers.mil import write_mil

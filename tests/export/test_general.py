@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from lightseg.errors import Unsupported
 from lightseg.export import export, verify
-from lightseg.export.artifact import read_artifact
 from lightseg.export.cli import main
 from lightseg.export.general import GENERAL
 from lightseg.export.pipeline import Request
+from lightseg.export.record import read_artifact
 from lightseg.export.reference import Reference
 from lightseg.export.targets import TARGETS
 from lightseg.zoo import MODELS, SegmentationModel

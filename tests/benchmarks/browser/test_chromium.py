@@ -16,7 +16,7 @@ from lightseg.benchmarks.browser.server import Server
 from lightseg.benchmarks.timing.environment import available_cores
 from lightseg.benchmarks.timing.latency import Protocol
 from lightseg.errors import LightsegError
-from lightseg.export.artifact import read_artifact
+from lightseg.export.record import read_artifact
 from lightseg.export.verification import load
 from lightseg.images import read_photo, sample_photo
 from lightseg.predict import predict_photo

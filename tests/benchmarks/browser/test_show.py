@@ -16,7 +16,7 @@ from lightseg.benchmarks.browser import runtimes, show
 from lightseg.benchmarks.browser.runtimes import RUNTIMES
 from lightseg.benchmarks.browser.site import PAGE
 from lightseg.errors import BadInput, Unsupported
-from lightseg.export.artifact import read_artifact
+from lightseg.export.record import read_artifact
 from lightseg.images import sample_photo
 
 Capture = pytest.CaptureFixture[str]
