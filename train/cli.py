@@ -73,13 +73,12 @@ def parser() -> argparse.ArgumentParser:
 
 def train(args: argparse.Namespace) -> int:
     from lightseg.train import recipe as recipes
-    from lightseg.train.estimate_cli import estimate
 
     if args.list:
         print("\n".join(recipes.available()))
         return 0
     if args.estimate:
-        return estimate(args)
+        return _estimate(args)
     data = _required(args, "data")
     if args.generate:
         return generate(args, data)
@@ -236,6 +235,16 @@ def candidate(
     model.spec.check_size(*wanted)
     pairs = find_pairs(recipe.layout, data, recipe.val_folder)
     return model, Task(pairs, recipe.layout, wanted, model.weights.preprocess, model.spec.labels), of_network(model.net)
+
+
+def _estimate(args: argparse.Namespace) -> int:
+    from lightseg.train.estimate_mode import estimate
+
+    text, report = estimate(args, lambda line: print(line, file=sys.stderr))
+    if args.json != "-":
+        print(text)
+    emit_json(args.json, report)
+    return 0
 
 
 def _required(args: argparse.Namespace, name: str) -> Any:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from lightseg.cli import emit_json
 
 if TYPE_CHECKING:
     from lightseg.train.estimate import Part
     from lightseg.train.standins import Data
 
+Tell = Callable[[str], None]
 
-def estimate(args: argparse.Namespace) -> int:
-    """Time, print a line per part as it is done and the tables at the end; ``all`` is the same as no recipe."""
+
+def estimate(args: argparse.Namespace, tell: Tell) -> tuple[str, dict[str, Any]]:
+    """The tables and the same as JSON, with a line per part as it is done; ``all`` is the same as no recipe."""
     import os
 
     import torch
@@ -35,14 +34,11 @@ def estimate(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
         for i, name in enumerate(names, 1):
             data = data_of(args, name, Path(folder), alone=args.recipe == name)
-            print(f"{i} of {len(names)}: {name}, data {data.words}", file=sys.stderr)
-            for part in timed(args, data, Path(folder)):
+            tell(f"{i} of {len(names)}: {name}, data {data.words}")
+            for part in timed(args, data, Path(folder), tell):
                 rows.append((name, part))
                 report.append({"recipe": name, "data": data.words, **part.to_dict()})
-    if args.json != "-":
-        print(f"On {machine(args.threads)}. {tables(rows)}")
-    emit_json(args.json, {"machine": machine(args.threads), "parts": report})
-    return 0
+    return f"On {machine(args.threads)}. {tables(rows)}", {"machine": machine(args.threads), "parts": report}
 
 
 def data_of(args: argparse.Namespace, name: str, nowhere: Path, alone: bool) -> Data:
@@ -56,7 +52,7 @@ def data_of(args: argparse.Namespace, name: str, nowhere: Path, alone: bool) -> 
     return real_or_standin(recipe, args.data, nowhere, args.count)
 
 
-def timed(args: argparse.Namespace, data: Data, nowhere: Path) -> Iterator[Part]:
+def timed(args: argparse.Namespace, data: Data, nowhere: Path, tell: Tell) -> Iterator[Part]:
     from lightseg.train.estimate import estimate as parts_of
     from lightseg.train.run import Job
     from lightseg.train.world import processes
@@ -64,10 +60,9 @@ def timed(args: argparse.Namespace, data: Data, nowhere: Path) -> Iterator[Part]
     with processes() as world:
         for part in parts_of(Job(data.recipe, data.folder, nowhere, world=world), data.count, args.seconds):
             shares = ", ".join(f"{name} {share:.0%}" for name, share in part.shares.items())
-            print(
+            tell(
                 f"  {part.stage} at {part.height}x{part.width}: {part.images_per_second:.3g} images/s in batches of "
-                f"{part.batch} ({shares}); {part.images:,} images in the schedule: {part.hours:,.1f} h",
-                file=sys.stderr,
+                f"{part.batch} ({shares}); {part.images:,} images in the schedule: {part.hours:,.1f} h"
             )
             yield part
 
