@@ -6,10 +6,10 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any
 
-from lightseg.cli import add_json, add_model, command, emit_json, model_names, run, size
+from lightseg.cli import add_json, add_model, command, emit_json, model_names, run, say, size
 
 EXAMPLES = """\
   lightseg-export --model sinet --to tflite
@@ -17,6 +17,7 @@ EXAMPLES = """\
   lightseg-export --model sinet --to tflite --preprocess baked --output mask     uint8 photo in, mask out
   lightseg-export --model c3net --to onnx --dynamic
   lightseg-export --model sinet --to coreml --precision fp16                     an .mlpackage, proven without a Mac
+  lightseg-export --model sinet --to coreml --deployment-target iOS17            for newer systems only
   lightseg-export --model sinet --to openvino,ncnn                               folders of two files, run in float32
   lightseg-export --model sinet --to tflite,onnx --explain                       what each rewrite changes; no file
   lightseg-export --model sinet --to tensorrt_rtx --capability portable,8.9      engines, compiled without a GPU
@@ -49,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--preprocess", default="none", help="none (default) or baked: the file takes uint8 RGB images")
     p.add_argument("--dynamic", action="store_true", help="leave batch and image size open (onnx, openvino)")
     p.add_argument("--capability", metavar="X.Y[,…]", help="GPUs to compile engines for, as 8.9; default portable")
+    p.add_argument("--deployment-target", metavar="iOSN", help="coreml: iOS15 … iOS18; default the oldest that can")
     p.add_argument("--plain", action="store_true", help="by the format's general converter instead, to compare with")
     p.add_argument("--out", default=".", metavar="DIR", help="folder for the files, default here")
     p.add_argument("--explain", action="store_true", help="write nothing; show what each rewrite changes for a target")
@@ -74,7 +76,9 @@ def _main(args: argparse.Namespace) -> int:
     if args.list:
         return _list(args)
     if args.matrix:
-        return _matrix(args)
+        from lightseg.export.matrix_mode import matrix
+
+        return matrix(args)
     args.precision = args.precision or "fp32"
     from lightseg.errors import BadInput, LightsegError
 
@@ -95,7 +99,7 @@ def _main(args: argparse.Namespace) -> int:
     if records:
         _show(records, quiet=args.json == "-")
         spent = ", ".join(f"{r.target} {s:.1f}" for r, s in zip(records, seconds))
-        _say(args, f"seconds of processor time: {spent}; all, with PyTorch's own answers, {time.process_time():.1f}")
+        say(args, f"seconds of processor time: {spent}; all, with PyTorch's own answers, {time.process_time():.1f}")
     emit_json(args.json, [r.to_dict() | {"path": str(r.path), "seconds": s} for r, s in zip(records, seconds)])
     for failure in failures:
         print(f"lightseg-export: {failure}", file=sys.stderr)
@@ -113,23 +117,24 @@ def _jobs(args: argparse.Namespace) -> Iterator[Callable[[], Any]]:
     from lightseg.zoo import create_model
 
     request = Request(
-        args.precision, args.input_size, args.output, args.preprocess, args.dynamic,
-        _capabilities(args.capability), _wish(args), args.plain,
-    )  # fmt: skip
+        args.precision, args.input_size, args.output, args.preprocess, args.dynamic, None, _wish(args), args.plain
+    )
     models = [create_model(name, args.weights) for name in model_names(args.model, "")]
     targets = named_targets(args.to, args.precision, args.dynamic)
     targets = _with_converter(args, targets) if args.plain else targets
+    devices = _devices(args, targets)
+    requests = {target: replace(request, capabilities=devices.get(target)) for target in targets}
     for model in models:
         for target in targets:
-            request.check(model, find_target(target))
+            requests[target].check(model, find_target(target))
     if request.int8:
         for task in dict.fromkeys(model.spec.task for model in models):
             gather(request.int8.calibration, request.int8.evaluation, COUNTS[task])
     for model in models:
-        _say(args, f"{model.name}: {model.weights.origin} ({model.weights.licence.split(',')[0]})")
+        say(args, f"{model.name}: {model.weights.origin} ({model.weights.licence.split(',')[0]})")
         reference = Reference(model, *request.size(model))
         for target in targets:
-            yield partial(export, model, target, args.out, request, reference)
+            yield partial(export, model, target, args.out, requests[target], reference)
 
 
 def _with_converter(args: argparse.Namespace, targets: list[str]) -> list[str]:
@@ -170,14 +175,37 @@ def _wish(args: argparse.Namespace) -> Any:
     return Wish(Path(args.calibration), args.evaluation and Path(args.evaluation), args.max_drop)
 
 
-def _capabilities(text: str | None) -> tuple[str, ...] | None:
-    """Errors: `BadInput` where nothing is named: no engine at all must not look like all well."""
-    from lightseg.errors import BadInput
+def _devices(args: argparse.Namespace, targets: list[str]) -> dict[str, tuple[str, ...]]:
+    """What the files are made for, by target, as far as it is said; a target that is not asked for it goes without.
 
-    words = None if text is None else tuple(word for word in text.split(",") if word)
-    if words == ():
-        raise BadInput(f"--capability {text} names nothing to compile for; for instance --capability portable,8.9")
-    return words
+    Errors: `BadInput` for words that name nothing, and where no target in ``targets`` has the option: with no engine,
+    or for another system than asked, all would look well.
+    """
+    from lightseg.errors import BadInput
+    from lightseg.export.targets import TARGETS
+    from lightseg.export.targets.coreml import COREML, deployment
+    from lightseg.export.tensorrt.engines import check_word
+
+    compiled = [name for name, target in TARGETS.items() if target.capabilities and target is not COREML]
+    given = {
+        "--capability": (args.capability, compiled, check_word),
+        "--deployment-target": (args.deployment_target, [COREML.name], lambda word: deployment(word, args.precision)),
+    }
+    found: dict[str, tuple[str, ...]] = {}
+    for option, (text, owners, check) in given.items():
+        if text is None:
+            continue
+        words = tuple(filter(None, text.split(",")))
+        if not words:
+            raise BadInput(f"{option} {text} names nothing; leave it, or see lightseg-export --help")
+        for word in words:
+            check(word)
+        if not set(owners) & set(targets):
+            raise BadInput(f"{option} is for --to {' or '.join(owners)}; leave it")
+        found |= dict.fromkeys(owners, words)
+    if args.plain and args.deployment_target:
+        raise BadInput("--plain writes what the general converter does by itself; leave --deployment-target")
+    return found
 
 
 def _explain(args: argparse.Namespace) -> int:
@@ -199,10 +227,6 @@ def _explain(args: argparse.Namespace) -> int:
     emit_json(args.json, [explanation.to_dict() for explanation in found])
     return 0
 
-
-def _say(args: argparse.Namespace, text: str) -> None:
-    if args.json != "-":
-        print(text, flush=True)
 
 
 def _show(records: Sequence[Any], quiet: bool) -> None:
@@ -238,60 +262,6 @@ def _show(records: Sequence[Any], quiet: bool) -> None:
         if unproven := r.parity["runner"].get("unproven"):
             compiled = ", ".join(f"{e['capability']} ({e['bytes'] / 1000:.0f} kB)" for e in r.facts["engines"])
             print(f"{r.path}: compiled for {compiled} by {r.facts['parser']}; not proven: {unproven}")
-
-
-def _matrix(args: argparse.Namespace) -> int:
-    """Blocked cells are an answer: the command fails only where it cannot ask."""
-    from pathlib import Path
-
-    from lightseg.errors import UnknownName
-    from lightseg.export.parity import TOLERANCE
-    from lightseg.export.support import run_matrix
-    from lightseg.export.targets import TARGETS
-    from lightseg.zoo import MODELS, create_model
-
-    asked: list[list[str]] = []
-    for kind, text, known in (
-        ("model", args.model, MODELS), ("target", args.to, TARGETS), ("precision", args.precision, TOLERANCE),
-    ):  # fmt: skip
-        words = list(known) if text in (None, "all") else text.split(",")
-        unknown = next((word for word in words if word not in known), None)
-        if unknown is not None:
-            raise UnknownName(kind, unknown, known)
-        asked.append(words)
-    for name in asked[0]:
-        create_model(name)  # weights that are missing say nothing about a target
-    models, targets, precisions = asked
-    int8 = {str(task): _int8_words(args, task) for task in dict.fromkeys(spec.task for spec in MODELS.values())}
-    cells = run_matrix(Path(args.out), models, targets, precisions, lambda text: _say(args, text), int8)
-    counts = {status: sum(c.status == status for c in cells) for status in ("validated", "blocked", "not run")}
-    _say(args, f"{', '.join(f'{n} {status}' for status, n in counts.items())}: see {args.out}/support.md")
-    emit_json(args.json, [asdict(cell) for cell in cells])
-    return 0
-
-
-def _int8_words(args: argparse.Namespace, task: str) -> list[str]:
-    """The options of int8 for a command of its own; none where no photographs are given for ``task``."""
-    given = {"--calibration": _folder(args.calibration, task), "--evaluation": _folder(args.evaluation, task)}
-    if args.calibration and not given["--calibration"]:
-        return []
-    given["--max-drop"] = None if args.max_drop is None else str(args.max_drop)
-    return [word for option, value in given.items() if value for word in (option, value)]
-
-
-def _folder(text: str | None, task: str) -> str | None:
-    """``text`` is one folder for all, or TASK=DIR[,TASK=DIR…]. Errors: `UnknownName` for a task nobody knows."""
-    from lightseg.errors import UnknownName
-    from lightseg.zoo import MODELS
-
-    if not text or "=" not in text:
-        return text
-    named = {task: folder for task, _, folder in (part.partition("=") for part in text.split(","))}
-    known = {spec.task: True for spec in MODELS.values()}
-    unknown = next((word for word in named if word not in known), None)
-    if unknown is not None:
-        raise UnknownName("task", unknown, known)
-    return named.get(task)
 
 
 def _list(args: argparse.Namespace) -> int:

@@ -39,7 +39,7 @@ class Request:
     preprocess: str = "none"
     dynamic: bool = False
     capabilities: tuple[str, ...] | None = None
-    """Compute capabilities to compile engines for; None leaves it to the target."""
+    """Compute capabilities to compile engines for, or the deployment target; None leaves it to the target."""
     int8: Wish | None = None
     """The photographs int8 is found with."""
     plain: bool = False

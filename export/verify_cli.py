@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightseg.cli import add_json, add_threads, command, emit_json, model_names, positive, run
+from lightseg.cli import add_json, add_threads, command, emit_json, model_names, positive, run, say
 from lightseg.export.junit import Case, write_junit
 
 EXAMPLES = """\
@@ -73,7 +73,7 @@ def _main(args: argparse.Namespace) -> int:
             result, said, failure = examine(args, path)
         except LightsegError as error:
             result, said, failure = {"file": path}, getattr(error, "diff", ""), str(error)
-            _say(args, said, end="\n" if said else "")
+            say(args, said, end="\n" if said else "")
         if failure:
             print(f"lightseg-verify: {failure}", file=sys.stderr)
             result |= {"error": failure}
@@ -93,7 +93,7 @@ def _verified(args: argparse.Namespace, path: str) -> Verdict:
 
     result = verify(path, args.torch, args.weights, args.threads, args.runtime, args.images, args.limit).to_dict()
     said = _summary(result)
-    _say(args, f"{path}: proven; {said}")
+    say(args, f"{path}: proven; {said}")
     return result, said, None
 
 
@@ -115,7 +115,7 @@ def _bisected(args: argparse.Namespace, path: str) -> Verdict:
     said = summary(found, written)
     if args.json != "-":
         Console(width=None if sys.stdout.isatty() else 200).print(table(found))
-    _say(args, said)
+    say(args, said)
     return (
         found.to_dict() | {"reproduction": written and str(written)},
         said,
@@ -135,7 +135,7 @@ def _bisected_int8(args: argparse.Namespace, artifact: Any) -> Verdict:
     said = summary(found)
     if args.json != "-":
         Console(width=None if sys.stdout.isatty() else 200).print(table(found))
-    _say(args, said)
+    say(args, said)
     return found.to_dict(), said, None if found.ok else f"{artifact.path}: {found.said}"
 
 
@@ -144,7 +144,7 @@ def _on_gpu(args: argparse.Namespace, path: str) -> Verdict:
 
     found = on_gpu(Path(path))
     if found.ok:
-        _say(args, str(found))
+        say(args, str(found))
     return found.to_dict(), str(found), None if found.ok else str(found)
 
 
@@ -176,7 +176,7 @@ def _self_test(args: argparse.Namespace) -> int:
                 )
     _progress(args, "")
     for result in results:
-        _say(args, _verdict(result))
+        say(args, _verdict(result))
     for one in refused:
         print(f"lightseg-verify: {one['model']}, {one['target']} {one['precision']}: {one['error']}", file=sys.stderr)
     emit_json(args.json, [*(r.to_dict() for r in results), *refused])
@@ -232,11 +232,6 @@ def _summary(result: dict[str, Any]) -> str:
             f"{d['interior']:.1e}, on one {d['boundary']:.1e}, least IoU {least:.6f}"
         )
     return "; ".join(parts)
-
-
-def _say(args: argparse.Namespace, text: str, end: str = "\n") -> None:
-    if args.json != "-":
-        print(text, end=end)
 
 
 if __name__ == "__main__":

@@ -105,6 +105,12 @@ def model_names(text: str | None, default: str) -> list[str]:
     return [name for name in (text or default).split(",") if name]
 
 
+def say(args: argparse.Namespace, text: str, end: str = "\n") -> None:
+    """Print at once; nothing where ``--json`` has standard output for itself."""
+    if args.json != "-":
+        print(text, end=end, flush=True)
+
+
 def emit_json(where: str | None, data: Any) -> None:
     """Write ``--json``'s result; nothing without the option. To a file atomically."""
     if where is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightseg.errors import BadInput, Unsupported
+from lightseg.errors import BadInput, UnknownName, Unsupported
 from lightseg.export.artifact import METADATA_NAME
 from lightseg.export.quantization.scheme import Scheme
 from lightseg.export.runner import Runner, wrong_size
@@ -20,11 +20,41 @@ if TYPE_CHECKING:
     from lightseg.export.rewrites import Rewrite
 
 
-def convert(plan: Plan, path: Path) -> None:
-    from lightseg.export.writers.mil import DEPLOYMENT, INT8_DEPLOYMENT, write_mil
+OLDEST = "oldest"
+SPECIFICATION = {"iOS15": 6, "iOS16": 7, "iOS17": 8, "iOS18": 9}
+"""Deployment targets, oldest first, with the version a package written for them has; macOS 12 … 15 are the same."""
 
-    deployment = INT8_DEPLOYMENT if plan.precision == "int8" else DEPLOYMENT
-    write_mil(plan.graph, plan.input_shape, plan.output, path, plan.precision == "fp16", deployment)
+
+def deployment(word: str, precision: str) -> str:
+    """The oldest system that is to run the package: the one asked for, or with ``oldest`` the first that can.
+
+    Errors: `UnknownName` for no deployment target, `Unsupported` for one that cannot run ``precision``.
+    """
+    from lightseg.export.writers.mil import DEPLOYMENT, INT8_DEPLOYMENT
+
+    first = INT8_DEPLOYMENT if precision == "int8" else DEPLOYMENT
+    if word == OLDEST:
+        return first
+    if word not in SPECIFICATION:
+        raise UnknownName("deployment target", word, SPECIFICATION)
+    if SPECIFICATION[word] < SPECIFICATION[first]:
+        raise Unsupported(f"Core ML quantises values from {first} on; use --deployment-target {first} or leave it")
+    return word
+
+
+def convert(plan: Plan, path: Path) -> None:
+    from lightseg.export.writers.mil import write_mil
+
+    made_for = deployment(next(iter(plan.capabilities), OLDEST), plan.precision)
+    write_mil(plan.graph, plan.input_shape, plan.output, path, plan.precision == "fp16", made_for)
+
+
+def facts(path: Path) -> dict[str, Any]:
+    """The deployment target, as the saved package has it."""
+    from lightseg.export.mil.package import read_package
+
+    version = read_package(path).model.specificationVersion
+    return {"deployment_target": next(name for name, number in SPECIFICATION.items() if number == version)}
 
 
 class InterpretedRunner(Runner):
@@ -156,4 +186,6 @@ COREML = Target(
     folder=True,
     image_input="image RGB",
     mask_element="int32",
+    facts=facts,
+    capabilities=(OLDEST,),
 )

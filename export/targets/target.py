@@ -32,7 +32,7 @@ class Plan:
     dynamic: bool
     multiple: int
     capabilities: tuple[str, ...] = ()
-    """Compute capabilities engines are compiled for, by targets that compile."""
+    """What devices the file is made for: compute capabilities to compile engines for, Core ML's deployment target."""
 
     @property
     def file_input_shape(self) -> tuple[int, ...]:
@@ -83,7 +83,7 @@ class Target:
     int8: Scheme | None = None
     """What its int8 kernels take; None where it has none."""
     capabilities: tuple[str, ...] = ()
-    """Compute capabilities it compiles for unless told otherwise; empty where nothing is compiled."""
+    """What it is made for unless told otherwise (`Plan.capabilities`); empty where one file serves every device."""
 
     def why_not_convert(self) -> str | None:
         """The reason this machine cannot write the format; None when it can."""

@@ -69,6 +69,14 @@ def test_heads_and_preprocessing_inside(name: str, output: str, precision: str, 
     assert load(artifact.path)(pixels).shape == artifact.output_shape
 
 
+@pytest.mark.parametrize(("asked", "precision"), [("iOS16", "fp32"), ("iOS17", "fp16"), ("iOS18", "fp32")])
+def test_written_for_later_systems_only(asked: str, precision: str, exported: Exported) -> None:
+    artifact = exported("sinet", "coreml", precision=precision, capabilities=(asked,))
+    assert artifact.facts == {"deployment_target": asked} and asked in artifact.path.name
+    assert artifact.parity is not None and artifact.parity["ok"]
+    assert exported("sinet", "coreml", precision=precision).facts == {"deployment_target": "iOS15"}
+
+
 def test_the_input_is_an_image_where_preprocessing_is_inside(exported: Exported) -> None:
     model = Patient(exported("sinet", "coreml", output="mask", preprocess="baked").path).package.model
     (given,), (result,) = model.description.input, model.description.output

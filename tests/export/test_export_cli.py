@@ -90,6 +90,16 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "precision of all": ([*RANDOM, "--to", "all", "--precision", "fp23"], "did you mean fp32"),
     "plain pair": ([*RANDOM, "--to", "onnx,tflite", "--plain", "--precision", "fp16"], "leave --precision fp16"),
     "plain and dynamic": ([*RANDOM, "--to", "all", "--plain", "--dynamic"], "leave --dynamic"),
+    "deployment target": ([*RANDOM, "--to", "coreml", "--deployment-target", "iOS14"], "did you mean iOS1"),
+    "deployment target of none": ([*RANDOM, "--to", "onnx", "--deployment-target", "iOS17"], "is for --to coreml"),
+    "too old for int8": (
+        [*RANDOM, "--to", "coreml", "--precision", "int8", "--deployment-target", "iOS16"],
+        "use --deployment-target iOS17",
+    ),
+    "plain for a system": (
+        [*RANDOM, "--to", "coreml", "--plain", "--deployment-target", "iOS17"],
+        "leave --deployment-target",
+    ),
     "no target": (RANDOM, "--to"),
     "no model": (["--to", "onnx"], "--model"),
     "no weights file": (["--model", "sinet", "--weights", "none.pth", "--to", "onnx"], "none.pth"),
@@ -122,6 +132,14 @@ def test_all_plain_means_the_targets_with_a_general_converter(monkeypatch: pytes
     monkeypatch.setattr(general, "GENERAL", {"onnx": absent})
     with pytest.raises(BadInput, match=r"install one of lightseg\[onnx\]"):
         _asked("--to", "all", "--plain")
+
+
+def test_each_target_is_made_for_its_own_devices() -> None:
+    argv = [*RANDOM, "--precision", "fp32", "--json", "-", "--to", "onnx,coreml,tensorrt_rtx"]
+    args = cli.parser().parse_args([*argv, "--capability", "8.6,8.9", "--deployment-target", "iOS18"])
+    found = cli._devices(args, args.to.split(","))
+    assert found["coreml"] == ("iOS18",) and found["tensorrt_rtx"] == ("8.6", "8.9") and "onnx" not in found
+    assert cli._devices(cli.parser().parse_args(argv), args.to.split(",")) == {}
 
 
 @pytest.mark.parametrize("option", ["--calibration", "--evaluation"])
