@@ -228,7 +228,6 @@ def _explain(args: argparse.Namespace) -> int:
     return 0
 
 
-
 def _show(records: Sequence[Any], quiet: bool) -> None:
     if quiet:
         return

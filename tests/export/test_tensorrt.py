@@ -118,7 +118,7 @@ def test_the_command_says_what_it_compiled_and_what_is_unproven(
     said = capsys.readouterr().out
     assert "compiled for portable" in said and "not proven: that the engines compute this on a GPU" in said
     for more, reason in (
-        (["--to", "onnx", "--capability", "8.6"], "--capability is for --to tensorrt or tensorrt_rtx; leave it"),
+        (["--to", "onnx", "--capability", "8.6"], "--capability is for --to tensorrt_rtx or tensorrt; leave it"),
         (["--to", MODULE, "--capability", ","], "names nothing"),
         (["--to", MODULE, "--capability", "sm86"], "'sm86' is no compute capability"),
     ):
