@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,10 @@ from lightseg.files import atomic_path
 
 DATA, PAGE = "latency.json", "latency.md"
 FACTS = ("cpu", "virtual_machine", "flags", "load_average", "system", "python", "versions", "commit", "time")
-NUMBERS = ("network", "runtime", "shape", "threads", "p50", "interval", "cpu", "verdict", "note")
+NUMBERS = ("network", "runtime", "shape", "threads", "p50", "interval", "cpu", "verdict", "reasons", "note")
 MISSING = "—"
+PLAIN = "-plain"
+"""Ends the name of a network that the general converter wrote."""
 
 
 def reduced(path: Path) -> dict[str, Any]:
@@ -39,7 +43,8 @@ def reduced(path: Path) -> dict[str, Any]:
 def _numbers(one: Line) -> dict[str, Any]:
     found = {name: getattr(one, name) for name in NUMBERS}
     rounded = {name: float(f"{found[name]:.4g}") for name in ("p50", "cpu") if found[name] is not None}
-    return found | rounded | {"shape": list(one.shape), "interval": [float(f"{end:.4g}") for end in one.interval]}
+    lists = {"shape": list(one.shape), "reasons": list(one.reasons)}
+    return found | rounded | lists | {"interval": [float(f"{end:.4g}") for end in one.interval]}
 
 
 def write_pages(result: Path, folder: Path) -> list[Path]:
@@ -57,36 +62,81 @@ def page(data: Mapping[str, Any]) -> str:
     facts = data["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items() if version)
     where = f"{facts['cpu']}{' (virtual machine)' if facts['virtual_machine'] else ''}, {facts['system']}"
-    noisy = sum(row["verdict"] != "PUBLISHABLE" for row in data["rows"])
-    doubt = f"*Slanted*: NOISY ({noisy} of {len(data['rows'])} rows), not to be cited; ~~struck~~: INVALID."
     failed = [f"* {name} has no number: {reason}" for name, reason in data["failed"].items()]
     paragraphs = [
         "# Latency",
         "Made by `python -m lightseg.benchmarks.readme_cli --latency RESULT.json --out docs`, not by hand.",
         "## Measured",
-        "\n".join(latency_table(data)),
         "Milliseconds of one inference, the runtime's call alone: median ± half of its 95 % interval, in brackets the "
-        "median processor time of all threads. " + (doubt if noisy else "Every row is PUBLISHABLE."),
+        "median processor time of all threads. " + _doubt(data["rows"]),
+    ]
+    for threads in sorted({row["threads"] for row in data["rows"]}):
+        paragraphs += [f"### {_threads(threads)}", "\n".join(latency_table(data, threads))]
+    paragraphs += [
         *(["\n".join(failed)] if failed else []),
         f"Where: {where}; load {facts.get('load_average', MISSING)}; {facts['time']}, commit {facts['commit']}. "
         f"With {versions}.",
         f"`{data['command']}`",
+    ]
+    if before := plain_table(data):
+        paragraphs += ["## Derived", PLAIN_WORDS, "\n".join(before)]
+    paragraphs += [
         "## Cited",
-        "Other people's phones, files and protocols; not comparable with the table above. Nothing is predicted.",
+        "Other people's phones, files and protocols; not comparable with the tables above. Nothing is predicted.",
         "\n".join(cited_table()),
-    ]  # fmt: skip
+    ]
     return "\n\n".join(paragraphs) + "\n"
 
 
-def latency_table(data: Mapping[str, Any]) -> list[str]:
-    """A line for every network, a column for every runtime and number of threads; peers in their format's column."""
-    rows = data["rows"]
-    columns = sorted(dict.fromkeys(_column(row) for row in rows), key=lambda c: (_order(rows)[c[0]], c[1]))
+PLAIN_WORDS = (
+    "The general converter's file (`lightseg-export --plain`) over ours: the ratio of their medians above, between the "
+    "ratios of opposite ends of their intervals. The two were not measured in turns; `lightseg-bench FILE --against "
+    "plain` does that. What has no number has no such file that passes the proof. *Slanted*: one of the two is NOISY."
+)
+
+
+def _doubt(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What slanted and struck figures mean, and how often each reason was given."""
+    noisy = [row for row in rows if row["verdict"] != "PUBLISHABLE"]
+    if not noisy:
+        return "Every row is PUBLISHABLE."
+    reasons = Counter(re.sub(r"[\d.]+ ?%", "n %", reason) for row in noisy for reason in row["reasons"])
+    counted = "; ".join(f"{reason} ({number})" for reason, number in reasons.most_common())
+    return (
+        f"*Slanted*: NOISY ({len(noisy)} of {len(rows)} rows), not to be cited; ~~struck~~: INVALID. "
+        f"Why, with the number of rows: {counted}."
+    )
+
+
+def latency_table(data: Mapping[str, Any], threads: int) -> list[str]:
+    """A line for every network, a column for every runtime; peers in their format's column."""
+    rows = [row for row in data["rows"] if row["threads"] == threads]
+    runtimes = list(dict.fromkeys(_runtime(row) for row in data["rows"]))
     networks = dict.fromkeys((row["network"], _size(row["shape"])) for row in rows)
-    cells = {(row["network"], _size(row["shape"]), *_column(row)): _cell(row) for row in rows}
-    head = ["network", "input", *(f"{runtime}, {threads} thread{'s' * (threads > 1)}" for runtime, threads in columns)]
-    body = [[*one, *(cells.get((*one, *column), MISSING) for column in columns)] for one in networks]
-    return _markdown(head, body, right=range(1, len(head)))
+    cells = {(row["network"], _size(row["shape"]), _runtime(row)): _cell(row) for row in rows}
+    body = [[*one, *(cells.get((*one, runtime), MISSING) for runtime in runtimes)] for one in networks]
+    return _markdown(["network", "input", *runtimes], body, right=range(1, 2 + len(runtimes)))
+
+
+def plain_table(data: Mapping[str, Any]) -> list[str]:
+    """How much slower the general converters' files are; empty where none was timed."""
+    rows = {(row["network"], (row["threads"], _runtime(row))): row for row in data["rows"]}
+    ratios = {
+        (network, column): _ratio(rows[network + PLAIN, column], ours)
+        for (network, column), ours in rows.items()
+        if (network + PLAIN, column) in rows
+    }
+    networks = dict.fromkeys(network for network, _ in ratios)
+    columns = sorted(dict.fromkeys(column for _, column in ratios), key=lambda column: column[0])
+    head = ["network", *(f"{runtime}, {_threads(threads)}" for threads, runtime in columns)]
+    body = [[network, *(ratios.get((network, column), MISSING) for column in columns)] for network in networks]
+    return _markdown(head, body, right=range(1, len(head))) if ratios else []
+
+
+def _ratio(plain: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    (low, high), (least, most) = plain["interval"], ours["interval"]
+    mark = "" if plain["verdict"] == ours["verdict"] == "PUBLISHABLE" else "*"
+    return f"{mark}{plain['p50'] / ours['p50']:.2f} [{low / most:.2f}, {high / least:.2f}]{mark}"
 
 
 def cited_table() -> list[str]:
@@ -95,13 +145,12 @@ def cited_table() -> list[str]:
     return _markdown(head, rows, right=[3])
 
 
-def _column(row: Mapping[str, Any]) -> tuple[str, int]:
-    return row["runtime"].removesuffix(PEER), row["threads"]
+def _runtime(row: Mapping[str, Any]) -> str:
+    return str(row["runtime"]).removesuffix(PEER)
 
 
-def _order(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Runtimes in the order of their first rows."""
-    return {name: i for i, name in enumerate(dict.fromkeys(_column(row)[0] for row in rows))}
+def _threads(number: int) -> str:
+    return f"{number} thread{'s' * (number > 1)}"
 
 
 def _cell(row: Mapping[str, Any]) -> str:

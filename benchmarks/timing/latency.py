@@ -48,7 +48,7 @@ class Protocol:
     audit_tolerance: float = 1e-5
     """Largest max|Δ|/max|y| of an audited output. The same program on the same input should not differ at all."""
     noisy: float = 0.10
-    """A row is NOISY when p90 lies further above the median than this, or its processes' medians further apart."""
+    """A row is NOISY when p90 or p10 lies further from the median than this, or its processes' medians apart."""
 
     def affordable(self, warm_up: Mapping[str, Any]) -> int:
         """How many runs a process samples, given how long they took while it warmed up."""
@@ -74,10 +74,11 @@ class Latency:
     def percentile(self, share: float) -> float | None:
         """The percentile in nanoseconds by linear interpolation; None when the samples do not support it.
 
-        They do when the largest of them lies above the true percentile with 97.5 % probability, that is, when a
-        distribution-free 95 % interval for it exists: 6 samples for the median, 36 for p90, 72 for p95, 368 for p99.
+        They do when the sample farthest out lies beyond the true percentile with 97.5 % probability, that is, when a
+        distribution-free 95 % interval for it exists: 6 samples for the median, 36 for p10 and p90, 72 for p95, 368 for
+        p99.
         """
-        if share ** len(self.samples_ns) > 0.025:
+        if max(share, 1 - share) ** len(self.samples_ns) > 0.025:
             return None
         return quantile(sorted(self.samples_ns), share)
 
@@ -93,6 +94,10 @@ class Latency:
     def median(self) -> float:
         """In nanoseconds, of however few samples; `p50` refuses fewer than six."""
         return float(median(self.samples_ns))
+
+    @property
+    def p10(self) -> float | None:
+        return self.percentile(0.10)
 
     @property
     def p50(self) -> float | None:
@@ -120,6 +125,11 @@ class Latency:
     def spread(self) -> float | None:
         """(p90 − p50) / p50: how far the slow tenth is from the middle."""
         return None if self.p90 is None else self.p90 / self.median - 1
+
+    @property
+    def dip(self) -> float | None:
+        """(p50 − p10) / p50: how far the fast tenth is from the middle; far where a run has two speeds."""
+        return None if self.p10 is None else 1 - self.p10 / self.median
 
     def summary(self) -> dict[str, float | int | str | None]:
         """The statistics, times in milliseconds."""

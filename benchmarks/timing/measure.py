@@ -121,6 +121,8 @@ class Row:
             found.append("too few samples for a 90th percentile")
         elif spread > limit:
             found.append(f"p90 lies {spread:.0%} above the median")
+        if (dip := self.run.dip or 0.0) > limit:
+            found.append(f"p10 lies {dip:.0%} below the median: it has two speeds")
         if max(self.medians) > min(self.medians) * (1 + limit):
             found.append(f"process medians differ by {max(self.medians) / min(self.medians) - 1:.0%}")
         found += [self._reuse.noise] * bool(self._reuse.noise)

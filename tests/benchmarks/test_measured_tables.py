@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lightseg.benchmarks import readme_cli
-from lightseg.benchmarks.measured_tables import DATA, PAGE, latency_table, page, reduced
+from lightseg.benchmarks.measured_tables import DATA, PAGE, latency_table, page, plain_table, reduced
 from lightseg.benchmarks.results.report import Report
 from lightseg.benchmarks.timing.measure import Row
 from lightseg.benchmarks.timing.subject import Subject
@@ -35,21 +35,39 @@ def result(measured: Callable[..., Row], answers: dict[str, dict[str, Any]], tmp
     return tmp_path / "r.json"
 
 
-def test_a_row_a_network_and_a_column_a_runtime_and_number_of_threads(result: Path) -> None:
-    head, _, *rows = latency_table(reduced(result))
-    assert [cell.strip() for cell in head.split("|")[1:-1]] == [
-        "network", "input", "PyTorch eager, 1 thread", "tflite, 1 thread", "tflite, 2 threads",
-    ]  # fmt: skip
-    ours, peer = ([cell.strip() for cell in row.split("|")[1:-1]] for row in rows)
-    assert ours[0] == "sinet-lightseg" and ours[4].startswith("*1 ±") and not ours[3].startswith("*")
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.split("|")[1:-1]]
+
+
+def test_a_row_a_network_and_a_column_a_runtime(result: Path) -> None:
+    head, _, *rows = latency_table(reduced(result), 1)
+    assert _cells(head) == ["network", "input", "PyTorch eager", "tflite"]
+    ours, peer = map(_cells, rows)
+    assert ours[0] == "sinet-lightseg" and not ours[3].startswith("*")
     assert peer[:3] == ["MediaPipe Selfie", "256×256", "—"] and peer[3] != "—"
+    *_, only = map(_cells, latency_table(reduced(result), 2))
+    assert only[:3] == ["sinet-lightseg", "224×224", "—"] and only[3].startswith("*1 ±")
+
+
+def _timed(network: str, p50: float, verdict: str = "PUBLISHABLE", threads: int = 1) -> dict[str, Any]:
+    row = {"network": network, "runtime": "onnx", "shape": [1, 3, 8, 8], "threads": threads, "cpu": p50, "note": ""}
+    return row | {"p50": p50, "interval": [p50 - 1, p50 + 1], "verdict": verdict, "reasons": []}
+
+
+def test_before_over_after_between_opposite_ends_of_the_intervals() -> None:
+    rows = [_timed("a", 10), _timed("a-plain", 20), _timed("b", 10), _timed("b-plain", 15, "NOISY"), _timed("c", 9)]
+    head, _, first, second = map(_cells, plain_table({"rows": [*rows, _timed("a", 9, threads=2)]}))
+    assert head == ["network", "onnx, 1 thread"]
+    assert first == ["a", "2.00 [1.73, 2.33]"] and second == ["b", "*1.50 [1.27, 1.78]*"]
+    assert plain_table({"rows": [_timed("a", 10), _timed("b-plain", 10)]}) == []
 
 
 def test_the_page_says_where_and_keeps_kinds_apart(result: Path) -> None:
     text = page(reduced(result))
     measured, cited = text.split("## Cited")
     assert "X (virtual machine)" in measured and "`lightseg-bench --quick`" in measured
-    assert "NOISY (1 of 4 rows)" in measured and "b.onnx has no number: it died" in measured
+    assert "NOISY (1 of 4 rows)" in measured and "warm-up never settled (1)" in measured and "### 2 threads" in measured
+    assert "b.onnx has no number: it died" in measured
     assert "Qualcomm" in cited and "Qualcomm" not in measured and "| ms, cited |" in cited
 
 

@@ -6,7 +6,7 @@ import pytest
 from lightseg.benchmarks.timing.latency import FULL, QUICK, Latency, Protocol, is_settled, quantile
 
 
-@pytest.mark.parametrize(("share", "needed"), [(0.5, 6), (0.9, 36), (0.95, 72), (0.99, 368)])
+@pytest.mark.parametrize(("share", "needed"), [(0.5, 6), (0.1, 36), (0.9, 36), (0.95, 72), (0.99, 368)])
 def test_a_percentile_needs_samples(share: float, needed: int) -> None:
     assert Latency("run", tuple(range(needed - 1))).percentile(share) is None
     assert Latency("run", tuple(range(needed))).percentile(share) is not None

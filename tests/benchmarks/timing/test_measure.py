@@ -64,6 +64,7 @@ def test_invalid(measured: Measured, answers: Answers, request_: str, key: str, 
         ("warm_up", "settled", False, "warm-up never settled"),
         ("sample", "cpu_ns", 400_000_000, "another process held the core 20% of the time"),
         ("sample", "samples_ns", [1_000_000] * 300 + [1_300_000] * 100, "p90 lies 30% above the median"),
+        ("sample", "samples_ns", [1_000_000] * 100 + [2_000_000] * 300, "p10 lies 50% below the median"),
         ("sample", "samples_ns", [1_000_000] * 30, "too few samples"),
     ],
 )
