@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lightseg.benchmarks.timing.subject import PEER, Subject
+from lightseg.benchmarks.timing.subject import ANOTHER, PEER, Subject
 from lightseg.errors import Unsupported
 
 if TYPE_CHECKING:
     from torch import nn
 
-NOTE = "architecture only, random weights; another network, built by transformers"
+NOTE = f"architecture only, random weights; {ANOTHER}, built by transformers"
 SIZE = (512, 512)
 """Of both networks' published inputs."""
 

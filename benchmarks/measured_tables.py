@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightseg.benchmarks.page.view import PEER, Line, line, read_results
+from lightseg.benchmarks.page.view import Line, line, read_results
 from lightseg.benchmarks.results.cited import CITED
+from lightseg.benchmarks.timing.subject import PEER, TWIN
 from lightseg.errors import BadInput
 from lightseg.files import atomic_path
 
@@ -21,8 +22,6 @@ DATA, PAGE = "latency.json", "latency.md"
 FACTS = ("cpu", "virtual_machine", "flags", "load_average", "system", "python", "versions", "commit", "time")
 NUMBERS = ("network", "runtime", "shape", "threads", "p50", "interval", "cpu", "verdict", "reasons", "note")
 MISSING = "—"
-PLAIN = "-plain"
-"""Ends the name of a network that the general converter wrote."""
 
 
 def reduced(path: Path) -> dict[str, Any]:
@@ -122,9 +121,9 @@ def plain_table(data: Mapping[str, Any]) -> list[str]:
     """How much slower the general converters' files are; empty where none was timed."""
     rows = {(row["network"], (row["threads"], _runtime(row))): row for row in data["rows"]}
     ratios = {
-        (network, column): _ratio(rows[network + PLAIN, column], ours)
+        (network, column): _ratio(rows[network + TWIN, column], ours)
         for (network, column), ours in rows.items()
-        if (network + PLAIN, column) in rows
+        if (network + TWIN, column) in rows
     }
     networks = dict.fromkeys(network for network, _ in ratios)
     columns = sorted(dict.fromkeys(column for _, column in ratios), key=lambda column: column[0])

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightseg.benchmarks.architectures import ARCHITECTURES
-from lightseg.benchmarks.timing.subject import Subject
+from lightseg.benchmarks.timing.subject import ANOTHER, Subject
 from lightseg.errors import BadInput, UnknownName, Unsupported
 from lightseg.files import atomic_path, sha256_of
 from lightseg.spec import PORTRAIT, Preprocess
@@ -118,7 +118,7 @@ def peer_subject(path: Path) -> Subject:
         precision="",
         labels=PORTRAIT.to_dict() if known else None,
         output="probability" if known else "",
-        note="another network" + ("" if known else "; fed RGB in 0…1, which is assumed"),
+        note=ANOTHER + ("" if known else "; fed RGB in 0…1, which is assumed"),
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightseg.benchmarks.peers import PEERS, peer_files, peer_subject
-from lightseg.benchmarks.timing.subject import INTERPRETER, Subject
+from lightseg.benchmarks.timing.subject import INTERPRETER, TWIN, Subject
 from lightseg.benchmarks.timing.ways import EAGER
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def artifact_subjects(paths: Sequence[Path], weights: str | None = None) -> list
 
     def file(artifact: Artifact) -> Subject:
         return Subject(
-            label=f"{artifact.model}-{artifact.tag}" + f"-{PLAIN}" * (artifact.writer == "general"),
+            label=f"{artifact.model}-{artifact.tag}" + TWIN * (artifact.writer == "general"),
             runtime=artifact.target,
             shape=artifact.input_shape,
             preprocess=None if artifact.baked else artifact.preprocess.to_dict(),

@@ -7,10 +7,11 @@ from html import escape
 from itertools import pairwise
 from math import ceil, floor, log10
 
-from lightseg.benchmarks.page.view import PEER, Group, Line
+from lightseg.benchmarks.page.view import Group, Line
+from lightseg.benchmarks.timing.subject import PEER
 
 WIDTH = 460
-LEFT = 116
+LEFT = 146
 BAR, GAP = 20, 9
 STRIP = 34
 BINS = 90
@@ -104,8 +105,11 @@ Point = tuple[str, str, float, float]
 """Label, runtime, x and y."""
 
 
-def scatter(points: Sequence[Point], x_name: str, y_name: str) -> str:
-    """Points over a logarithmic x axis; ``points`` must not be empty."""
+def scatter(points: Sequence[Point], names: Mapping[str, str], x_name: str, y_name: str) -> str:
+    """Points over a logarithmic x axis; ``points`` must not be empty.
+
+    ``names`` are drawn for the points with these labels: above, or below a point that has another one close above it.
+    """
     width, height, left, bottom = 720, 330, 56, 42
     xs, ys = [p[2] for p in points], [p[3] for p in points]
     low, high = min(xs) / 1.35, max(xs) * 2.6
@@ -119,10 +123,14 @@ def scatter(points: Sequence[Point], x_name: str, y_name: str) -> str:
         return 10 + (height - bottom - 10) * (peak - y) / (peak - base)
 
     parts = _axes(across, up, log_ticks(low, high), linear_ticks(base, peak), (width, height, left, bottom))
-    for _, runtime, x, y in points:
-        parts.append(f'<circle class="{colour(runtime)}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="6"/>')
-    for (label, _, x, _), y in zip(points, spread([up(y) for y in ys])):
-        parts.append(beside(label, across(x), y, width))
+    for label, runtime, x, y in points:
+        title = f"<title>{escape(f'{label}: {milliseconds(x)} ms, {y:.2f}')}</title>"
+        at = f'cx="{across(x):.1f}" cy="{up(y):.1f}" r="6"'
+        parts.append(f'<circle class="{colour(runtime)}" {at}>{title}</circle>')
+    for label, _, x, y in points:
+        if label in names:
+            crowded = any(0 < up(y) - up(other) < 26 for other in ys)
+            parts.append(beside(names[label], across(x) - 14, up(y) + (15 if crowded else -14), width))
     return svg(width, height, [*parts, *_titles(x_name, y_name, width, height)], f"{y_name} over {x_name}")
 
 
@@ -228,7 +236,7 @@ def svg(width: float, height: float, parts: Iterable[str], title: str) -> str:
 
 def short(line: Line) -> str:
     name = line.runtime.replace("PyTorch eager", "PyTorch").removesuffix(PEER).replace("onnxruntime-web", "ORT web")
-    return name + (f" ×{line.threads} thr" if line.threads > 1 else "")
+    return name + " plain" * line.is_plain + (f" ×{line.threads} thr" if line.threads > 1 else "")
 
 
 def tooltip(line: Line) -> str:

@@ -122,9 +122,14 @@ def accuracy_plot(shown: View) -> str | None:
     metric = scored[0][1][0]
     names = {"per_image_person_iou": "person IoU, mean over images, %", "confusion_miou": "mean IoU of classes, %"}
     times = {id(line): group.judged(line) for group in shown.groups for line in group.lines}
-    points = [(line.name, line.runtime, times[id(line)], value) for line, (kind, value) in scored if kind == metric]
+    scored = [(line, score) for line, score in scored if score[0] == metric]
+    points = [(line.name, line.runtime, times[id(line)], value) for line, (_, value) in scored]
     how = "processor time" if any(group.by_processor_time for group in shown.groups) else "median"
-    return plots.scatter(points, f"ms per inference, {how}, log", names[metric])
+    fastest = {
+        line.network: min((times[id(o)], o.name) for o, _ in scored if o.network == line.network) for line, _ in scored
+    }
+    labels = {name: network for network, (_, name) in fastest.items()}
+    return plots.scatter(points, labels, f"ms per inference, {how}, log", names[metric])
 
 
 def roofline_plot(shown: View) -> str | None:

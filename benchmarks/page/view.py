@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightseg.benchmarks.timing.subject import PEER as PEER
+from lightseg.benchmarks.timing.subject import ANOTHER, TWIN
 from lightseg.errors import BadInput
 
 EAGER = "PyTorch eager"
@@ -40,6 +40,15 @@ class Line:
     def size(self) -> str:
         batch, _, height, width = self.shape
         return f"{height}×{width}" if batch == 1 else f"{batch} × {height}×{width}"
+
+    @property
+    def of_others(self) -> bool:
+        return ANOTHER in self.note
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the general converter wrote it."""
+        return self.network.endswith(TWIN)
 
     @property
     def name(self) -> str:
@@ -76,7 +85,7 @@ class Group:
     @property
     def of_others(self) -> bool:
         """Whether it is a peer's network, which the first sentence is not about."""
-        return all(line.runtime.endswith(PEER) for line in self.lines)
+        return all(line.of_others for line in self.lines)
 
     @property
     def by_processor_time(self) -> bool:
@@ -91,9 +100,10 @@ class Group:
 
     @property
     def fastest(self) -> Line:
-        """Of the rows that are not INVALID; of all where there is no other."""
-        valid = [line for line in self.lines if line.verdict != "INVALID"]
-        return min(valid or self.lines, key=self.judged)
+        """Of our rows that are not INVALID; of all ours, or of all, where there is no other."""
+        ours = [line for line in self.lines if not line.is_plain] or list(self.lines)
+        valid = [line for line in ours if line.verdict != "INVALID"]
+        return min(valid or ours, key=self.judged)
 
     def gain(self, line: Line) -> float | None:
         """How many times faster than PyTorch eager with as many threads; None for eager itself and without it."""
@@ -221,11 +231,14 @@ def line(row: Mapping[str, Any]) -> Line:
 
 
 def groups(lines: Iterable[Line]) -> list[Group]:
-    """In the order of their first rows."""
+    """In the order of their first rows; the general converters' behind our own of the same network."""
     found: dict[tuple[str, str], list[Line]] = {}
     for one in lines:
-        found.setdefault((one.network, one.size), []).append(one)
-    return [Group(network, size, tuple(members)) for (network, size), members in found.items()]
+        found.setdefault((one.network.removesuffix(TWIN), one.size), []).append(one)
+    return [
+        Group(network, size, tuple(sorted(members, key=lambda line: line.is_plain)))
+        for (network, size), members in found.items()
+    ]
 
 
 def score_of(shown: View, one: Line) -> tuple[str, float] | None:

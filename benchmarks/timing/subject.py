@@ -8,6 +8,10 @@ from typing import Any, Literal
 Device = Literal["cpu", "cuda", "browser"]
 PEER = " (peer)"
 """How the runtime of other people's networks ends."""
+ANOTHER = "another network"
+"""Stands in the note of other people's networks."""
+TWIN = "-plain"
+"""How the label of a network ends that the format's general converter wrote, without our rewrites."""
 INTERPRETER = "reference interpreter"
 """What runs a file here whose own runtime exists elsewhere: right about the answer, but its time means nothing."""
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from lightseg.benchmarks.page import plots
-from lightseg.benchmarks.page.render import as_html, headline
+from lightseg.benchmarks.page.render import accuracy_plot, as_html, headline
 from lightseg.benchmarks.page.sections import cards, further, panels, pictures
 from lightseg.benchmarks.page.text import as_csv, as_markdown
-from lightseg.benchmarks.page.view import View, score_of, view
+from lightseg.benchmarks.page.view import View, groups, score_of, view
 from lightseg.benchmarks.results.cited import CITED
 from tests.benchmarks.page.conftest import ENVIRONMENT, Tags
 
@@ -31,10 +31,26 @@ def test_the_first_sentence_and_the_warning(page: View) -> None:
 
 def test_the_first_sentence_is_not_about_peers(page: View) -> None:
     file = page.groups[0].lines[1]
-    peer = replace(file, network="Selfie", runtime="tflite (peer)")
-    others = replace(page.groups[0], network="Selfie", lines=(peer, replace(peer, threads=2)))
+    peer = replace(file, network="Selfie", runtime="tflite (peer)", note="another network; fed RGB")
+    others = replace(page.groups[0], network="Selfie", lines=(peer, replace(peer, runtime="LiteRT.js")))
     assert headline(replace(page, groups=(page.groups[0], others))) == headline(page)
     assert "(peer)" not in plots.short(peer)
+
+
+def test_the_general_converters_file_stands_beside_ours_and_never_for_the_network(page: View) -> None:
+    eager, file = page.groups[0].lines
+    run = {name: {**one, "median_ms": 0.01} for name, one in file.statistics.items()}
+    plain = replace(file, network=f"{file.network}-plain", statistics=run)
+    (group,) = groups([plain, eager, file])
+    assert group.network == file.network and group.lines == (eager, file, plain) and group.fastest is file
+    assert (plots.short(plain), plots.short(file)) == ("tflite plain", "tflite")
+    assert groups([plain])[0].fastest is plain
+    html = as_html(replace(page, groups=(group,)))
+    assert "plain: the general converter" in html and headline(replace(page, groups=(group,))) == headline(page)
+
+
+def test_cards_without_pictures_leave_no_room_for_them(page: View) -> None:
+    assert 'class="cards bare"' in as_html(page)
 
 
 def test_rows_of_several_runs_say_so(result: dict[str, Any]) -> None:
@@ -61,6 +77,9 @@ def test_accuracy_is_found_by_file_and_by_model(result: dict[str, Any]) -> None:
     ]
     html = as_html(shown)
     assert "person IoU, mean over images, %" in html and "95.10" in html
+    plot = accuracy_plot(shown) or ""
+    assert plot.count("<circle") == 2 and plot.count(f">{shown.groups[0].network}</text>") == 1
+    assert all(f"<title>{line.name}: " in plot for line in shown.lines)
     assert as_markdown(shown).splitlines()[0].endswith("| accuracy, % |")
 
 
