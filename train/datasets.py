@@ -43,7 +43,10 @@ def read(pair: Pair, layout: str = "pairs", longest: int = 0) -> tuple[Image, Im
     if image.shape[:2] != mask.shape[:2]:
         (h, w), (mh, mw) = image.shape[:2], mask.shape[:2]
         raise BadInput(f"{pair.image} is {h}x{w}, but its mask {pair.mask} {mh}x{mw}; --check-data lists all of them")
-    image, mask = cv2.cvtColor(image, cv2.COLOR_BGR2RGB), class_table(layout, pair.mask)[mask]
+    table = class_table(layout, pair.mask)
+    if mask.max() == 1 and not table[1] and table[255] == 1:
+        raise BadInput(f"{pair.mask} has the values 0 and 1, layout {layout} takes 0 and 255: multiply by 255")
+    image, mask = cv2.cvtColor(image, cv2.COLOR_BGR2RGB), table[mask]
     h, w = mask.shape
     if longest and max(h, w) > longest:
         to = (round(w * longest / max(h, w)), round(h * longest / max(h, w)))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -12,8 +13,8 @@ from lightseg.catalogue import CITY_INPUT
 from lightseg.errors import BadInput
 from lightseg.spec import Preprocess
 from lightseg.train.augment import AUGMENTATIONS, Image, replace_background, settled
-from lightseg.train.datasets import Order, Samples, to_tensor
-from lightseg.train.layouts import find_pairs
+from lightseg.train.datasets import Order, Samples, read, to_tensor
+from lightseg.train.layouts import Pair, find_pairs
 from lightseg.train.recipe import Recipe
 
 Make = Callable[..., Recipe]
@@ -139,3 +140,19 @@ def test_the_end_of_a_run_sees_calm_images(demo: Path, tiny: Make) -> None:
     expected = settled(*samples.raw(3), (64, 64), np.random.default_rng((0, 2, 3)), lambda: samples.raw(0))
     assert torch.equal(samples[2, 3][0], to_tensor(expected[0], CITY_INPUT))
     assert not torch.equal(samples[1, 3][0], samples[2, 3][0])
+
+
+@pytest.mark.parametrize(("layout", "refused"), [("pairs", True), ("eg1800", True), ("camvid", False)])
+def test_masks_of_zeros_and_ones_are_not_taken_for_background(layout: str, refused: bool, tmp_path: Path) -> None:
+    pair = Pair("a", tmp_path / "a.png", tmp_path / "a_mask.png")
+    PIL.Image.new("RGB", (8, 8)).save(pair.image)
+    values = np.zeros((8, 8), np.uint8)
+    values[:4] = 1
+    PIL.Image.fromarray(values).save(pair.mask)
+    if refused:
+        with pytest.raises(BadInput, match=rf"a_mask\.png has the values 0 and 1, layout {layout} .*multiply by 255"):
+            read(pair, layout)
+    else:
+        assert np.unique(read(pair, layout)[1]).tolist() == [0, 1]
+    PIL.Image.fromarray(values * 0).save(pair.mask)
+    assert not read(pair, layout)[1].any()
