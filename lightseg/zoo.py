@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightseg.catalogue import IMAGENET_INPUT, MODELS
-from lightseg.errors import UnknownName
+from lightseg.errors import BadInput, UnknownName
 from lightseg.spec import ModelSpec, Weights
 from lightseg.weights import load_named, load_path, random_weights
 
@@ -55,9 +55,14 @@ def create_model(name: str, weights: str | Path | None = None, seed: int = 0) ->
     ``weights`` is a tag, the path of a weights file, or ``"random"`` (seeded; architecture only).
     Denormal parameters are set to zero, which changes no output bit and makes x86 inference 2–3 times faster.
 
-    Errors: `UnknownName`; `WeightsError` where the file is missing, corrupt, foreign or of another model.
+    Errors: `UnknownName`; `BadInput` for a file in a name's place; `WeightsError` where the file is missing, corrupt, foreign or of another model.
     """
     arch, _, tag = name.partition(".")
+    if arch not in MODELS and Path(name).exists():
+        raise BadInput(
+            f"{name} is a file, and a model's name is wanted, for instance sinet; "
+            "weights go by --weights FILE, exported files by --artifact FILE of lightseg-predict"
+        )
     spec = find_spec(arch)
     wanted = weights if weights is not None else (tag or spec.weights[0].tag)
     if wanted == "random":

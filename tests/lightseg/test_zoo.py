@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightseg.errors import LightsegError, MissingExtra, UnknownName
+from lightseg.errors import BadInput, LightsegError, MissingExtra, UnknownName
 from lightseg.zoo import MODELS, create_model
 
 
@@ -34,6 +34,12 @@ def test_unknown_model_far_from_all_lists_all() -> None:
     with pytest.raises(UnknownName) as error:
         create_model("zzz")
     assert all(name in str(error.value) for name in MODELS)
+
+
+def test_a_file_in_a_names_place(tmp_path: Path) -> None:
+    (tmp_path / "mine.safetensors").touch()
+    with pytest.raises(BadInput, match="mine.safetensors is a file, .*--weights FILE.*--artifact FILE"):
+        create_model(str(tmp_path / "mine.safetensors"))
 
 
 def test_unknown_weights() -> None:
