@@ -38,7 +38,7 @@ def test_unknown_model_far_from_all_lists_all() -> None:
 
 def test_a_file_in_a_names_place(tmp_path: Path) -> None:
     (tmp_path / "mine.safetensors").touch()
-    with pytest.raises(BadInput, match="mine.safetensors is a file, .*--weights FILE.*--artifact FILE"):
+    with pytest.raises(BadInput, match=r"mine\.safetensors is a file, .*--weights FILE.*--artifact FILE"):
         create_model(str(tmp_path / "mine.safetensors"))
 
 
