@@ -181,9 +181,9 @@ C3NET_SPEC = ModelSpec(
         ),
         _camvid(
             "c3net",
-            "845ea5d3b95622387a6c5788598face839a90cdafa6a8b23616e90c816ca1df4",
+            "9212be9ad363013d468ebacdf13c7e69875e5e986882ddfc63f66c388bc98a2d",
             CITY_INPUT,
-            miou=72.32,
+            miou=74.01,
             released=45.34,
         ),
     ),
@@ -221,9 +221,9 @@ C3NETV2_SPEC = ModelSpec(
         ),
         _camvid(
             "c3netv2",
-            "29d45ee670729f73577036256d6795703ce16bcf5bbf6ad597e11702d6ca8a6a",
+            "6159564ff7d81a9f6952dd1bc9197b38290e5598d8515d61614e84588848b6c3",
             CITY_INPUT,
-            miou=72.93,
+            miou=73.83,
             released=40.65,
         ),
     ),
