@@ -200,6 +200,8 @@ def _devices(args: argparse.Namespace, targets: list[str]) -> dict[str, tuple[st
             raise BadInput(f"{option} {text} names nothing; leave it, or see lightseg-export --help")
         for word in words:
             check(word)
+        if option == "--deployment-target" and len(words) > 1:
+            raise BadInput(f"{option} {text} names {len(words)} systems; name the oldest that is to run the package")
         if not set(owners) & set(targets):
             raise BadInput(f"{option} is for --to {' or '.join(owners)}; leave it")
         found |= dict.fromkeys(owners, words)

@@ -91,6 +91,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "plain pair": ([*RANDOM, "--to", "onnx,tflite", "--plain", "--precision", "fp16"], "leave --precision fp16"),
     "plain and dynamic": ([*RANDOM, "--to", "all", "--plain", "--dynamic"], "leave --dynamic"),
     "deployment target": ([*RANDOM, "--to", "coreml", "--deployment-target", "iOS14"], "did you mean iOS1"),
+    "two deployment targets": ([*RANDOM, "--to", "coreml", "--deployment-target", "iOS16,iOS17"], "name the oldest"),
     "deployment target of none": ([*RANDOM, "--to", "onnx", "--deployment-target", "iOS17"], "is for --to coreml"),
     "too old for int8": (
         [*RANDOM, "--to", "coreml", "--precision", "int8", "--deployment-target", "iOS16"],
