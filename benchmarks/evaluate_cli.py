@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightseg.cli import add_json, add_threads, command, emit_json, run, size
 
 if TYPE_CHECKING:
-    from lightseg.train.evaluate import Result
+    from lightseg.train.evaluate import Agreement, Result
 
 EXAMPLES = """\
   lightseg-evaluate sinet --data data/portrait_val                                 default weights, in PyTorch
@@ -19,6 +20,7 @@ EXAMPLES = """\
   lightseg-evaluate out/sinet-lightseg-fp32.tflite selfie --data data/portrait_val  MediaPipe's network beside it
   lightseg-evaluate sinet.clova sinet=mine.safetensors --data DIR --out scores     per-image table as CSV
   lightseg-evaluate c3net --data data/street_val --layout camvid --input-size 512x768
+  lightseg-evaluate c3net out/c3net-clova-int8.onnx --data DIR --layout camvid --noise 1   is int8 the larger change?
 """
 
 
@@ -28,6 +30,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the labelled images")
     p.add_argument("--layout", default="pairs", help="pairs (default: images/ and masks/), eg1800, cityscapes, camvid")
     p.add_argument("--input-size", type=size, metavar="HxW", help="for models; default: the published size")
+    p.add_argument(
+        "--noise",
+        type=int,
+        default=0,
+        metavar="LEVELS",
+        help="score the first candidate once more, its photographs moved by up to so many grey levels at random: how "
+        "far its masks agree with themselves",
+    )
     p.add_argument("--out", type=Path, metavar="DIR", help="write per_image.csv and sheets of the worst images there")
     add_threads(p)
     add_json(p)
@@ -39,11 +49,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(args: argparse.Namespace) -> int:
-    from lightseg.errors import MissingExtra
+    from lightseg.errors import BadInput, MissingExtra
 
+    if not 0 <= args.noise <= 64:
+        raise BadInput(f"--noise {args.noise}: give 1 to 64 grey levels, or 0 for none")
     try:
         from lightseg.benchmarks.accuracy import candidate, task_of
-        from lightseg.train.evaluate import compare, evaluate, prediction_sheet, short_names, worst, write_per_image
+        from lightseg.train.evaluate import (
+            agreement,
+            compare,
+            evaluate,
+            prediction_sheet,
+            short_names,
+            worst,
+            write_per_image,
+        )
         from lightseg.train.sheets import write_png
     except ModuleNotFoundError as error:
         raise MissingExtra("scoring", "train", str(error.name)) from error
@@ -58,13 +78,23 @@ def _main(args: argparse.Namespace) -> int:
         if args.json != "-":
             print(_line(one.name, results[one.name]), flush=True)
     first, *others = results
+    if args.noise:
+        task = replace(task_of(candidates[0], args.data, args.layout), noise=args.noise)
+        noisy = f"{first} with noise of {args.noise}"
+        results[noisy] = evaluate(candidates[0].predict, task)
+        others.append(noisy)
+        if args.json != "-":
+            print(_line(noisy, results[noisy]), flush=True)
     differences = {f"{other} - {first}": compare(results[first], results[other]) for other in others}
+    alike = {other: agreement(results[first], results[other]) for other in others}
     if args.json != "-":
         for name, parts in differences.items():
             print(f"{name}: " + "; ".join(f"{part} {interval} points" for part, interval in parts.items()))
+        for name, found in alike.items():
+            print(f"{name} repeats the masks of {first}: {found or 'not comparable, the sizes differ'}")
     if args.out:
         write_per_image(args.out / "per_image.csv", results)
-    emit_json(args.json, _as_json(results, differences))
+    emit_json(args.json, _as_json(results, differences, alike))
     return 0
 
 
@@ -80,12 +110,15 @@ def _shown(summary: dict[str, Any], key: str) -> str:
     return f"{value:.4f}{interval}" if isinstance(value, float) else str(value)
 
 
-def _as_json(results: dict[str, Result], differences: dict[str, Any]) -> dict[str, Any]:
+def _as_json(
+    results: dict[str, Result], differences: dict[str, Any], alike: dict[str, Agreement | None]
+) -> dict[str, Any]:
     return {
         "scores": {name: result.summary() for name, result in results.items()},
         "differences": {
             name: {part: vars(interval) for part, interval in parts.items()} for name, parts in differences.items()
         },
+        "agreement": {name: vars(found) if found else None for name, found in alike.items()},
     }
 
 

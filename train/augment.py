@@ -24,10 +24,14 @@ Another = Callable[[], tuple[Image, Image]]
 
 
 def squeeze(image: Image, mask: Image, size: Size) -> tuple[Image, Image]:
-    """Resize both to ``size`` without keeping the aspect, as the evaluation does."""
+    """Resize both to ``size`` without keeping the aspect, as the evaluation does.
+
+    A mask takes the pixel nearest to each centre. OpenCV's INTER_NEAREST takes one up and to the left, which moves
+    masks by half a pixel against their images: in Clothing Co-Parsing 0.24 points of a sound network's IoU at 224×224.
+    """
     h, w = size
     small = cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR)
-    return _u8(small), _u8(cv2.resize(mask, (w, h), interpolation=cv2.INTER_NEAREST))
+    return _u8(small), _u8(cv2.resize(mask, (w, h), interpolation=cv2.INTER_NEAREST_EXACT))
 
 
 def portrait(image: Image, mask: Image, size: Size, rng: Rng, another: Another) -> tuple[Image, Image]:

@@ -51,7 +51,7 @@ def read(pair: Pair, layout: str = "pairs", longest: int = 0) -> tuple[Image, Im
     if longest and max(h, w) > longest:
         to = (round(w * longest / max(h, w)), round(h * longest / max(h, w)))
         image = cv2.resize(image, to, interpolation=cv2.INTER_AREA)
-        mask = cv2.resize(mask, to, interpolation=cv2.INTER_NEAREST)
+        mask = cv2.resize(mask, to, interpolation=cv2.INTER_NEAREST_EXACT)
     return image.astype(np.uint8, copy=False), mask.astype(np.uint8, copy=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -64,14 +65,21 @@ class Task:
     size: Size
     preprocess: Preprocess
     labels: Labels
+    noise: int = 0
+    """Grey levels by which noise moves what a candidate sees, at most: what a camera or a JPEG does unasked."""
 
     @property
     def portrait(self) -> bool:
         return len(self.labels.names) == 2
 
     def sample(self, pair: Pair) -> tuple[Image, Image]:
-        """Image and truth, squeezed to the input size (masks by nearest neighbour)."""
-        return squeeze(*read(pair, self.layout), self.size)
+        """Image and truth, squeezed to the input size (masks by nearest neighbour); the same noise at every call."""
+        image, truth = squeeze(*read(pair, self.layout), self.size)
+        if self.noise:
+            rng = np.random.default_rng(zlib.crc32(pair.name.encode()))
+            moved = image + rng.integers(-self.noise, self.noise, image.shape, np.int16, endpoint=True)
+            image = np.clip(moved, 0, 255).astype(np.uint8)
+        return image, truth
 
     def predict(self, predict: Predict, image: Image) -> Image:
         logits = predict(to_tensor(image, self.preprocess)[None].numpy())
@@ -96,6 +104,8 @@ class Result:
     classes: tuple[int, ...]
     labels: tuple[str, ...]
     """What the classes are called, all the network knows."""
+    masks: tuple[Image, ...]
+    """The map of class numbers answered for each image."""
 
     @property
     def score(self) -> float:
@@ -130,16 +140,18 @@ class Result:
 def evaluate(predict: Predict, task: Task) -> Result:
     """Score every pair of the task, one image at a time."""
     classes, number = LAYOUTS[task.layout].classes, len(task.labels.names)
-    ious, edges, total = [], [], np.zeros((number, number + 1), np.int64)
+    ious, edges, masks, total = [], [], [], np.zeros((number, number + 1), np.int64)
     for pair in task.pairs:
         image, truth = task.sample(pair)
         predicted = task.predict(predict, image)
+        masks.append(predicted)
         counts = confusion(predicted, truth, number)
         total += counts
         ious.append(person_iou(predicted, truth) if task.portrait else mean_iou(counts, classes))
         edges.append(boundary_f1(predicted, truth) if task.portrait else float("nan"))
     names, sources = tuple(p.name for p in task.pairs), tuple(p.source for p in task.pairs)
-    return Result(names, sources, 100 * np.array(ious), 100 * np.array(edges), total, classes, task.labels.names)
+    iou, boundary = 100 * np.array(ious), 100 * np.array(edges)
+    return Result(names, sources, iou, boundary, total, classes, task.labels.names, tuple(masks))
 
 
 def compare(a: Result, b: Result) -> dict[str, Interval]:
@@ -151,6 +163,28 @@ def compare(a: Result, b: Result) -> dict[str, Interval]:
     for source in sorted(set(a.sources) - {""}):
         parts[source] = difference[np.array(a.sources) == source]
     return {name: bootstrap(values) for name, values in parts.items()}
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How much of one candidate's masks another repeats, whatever the labels say. In per cent."""
+
+    same_class: float
+    """Pixels."""
+    mean_iou: float
+    """Over all pixels together, averaged over the classes the one finds, rare ones too."""
+
+    def __str__(self) -> str:
+        return f"{self.same_class:.2f} % of the pixels, mean IoU {self.mean_iou:.2f}"
+
+
+def agreement(a: Result, b: Result) -> Agreement | None:
+    """b's masks against a's on the same images; None where the two answer at different sizes."""
+    if any(one.shape != other.shape for one, other in zip(a.masks, b.masks, strict=True)):
+        return None
+    counts = sum(confusion(other, one, len(a.labels)) for one, other in zip(a.masks, b.masks))
+    found = np.flatnonzero(counts.sum(1))
+    return Agreement(100 * float(counts.diagonal().sum() / counts.sum()), 100 * mean_iou(counts, found.tolist()))
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:

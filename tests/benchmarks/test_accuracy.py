@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -45,6 +46,8 @@ def test_an_artifact_scores_what_its_network_scores(
     assert main([*names, "--data", str(data), "--input-size", "64x64", "--out", str(tmp_path), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     torch_score, file_score = (s["per_image_person_iou"] for s in told["scores"].values())
+    (repeated,) = told["agreement"].values()
+    assert repeated["same_class"] > 99.9 and repeated["mean_iou"] > 99
     assert file_score == pytest.approx(torch_score, abs=0.01)
     assert 0 <= torch_score < 100
     assert (tmp_path / "per_image.csv").read_text().count("\n") == 4, "a header and a row for each of three images"
@@ -66,6 +69,22 @@ def test_bad_candidates_are_told_in_one_line(
     assert main([*arguments, "--data", str(data)]) == 1
     told = capsys.readouterr().err
     assert said in told and told.count("\n") == 1
+
+
+def test_noise_says_how_far_a_network_agrees_with_itself(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sinet.lightseg", "--data", str(data), "--noise", "3"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[1].startswith("sinet.lightseg with noise of 3: images 3")
+    shown = re.fullmatch(
+        r"sinet.lightseg with noise of 3 repeats the masks of sinet.lightseg: ([\d.]+) % of the pixels, mean IoU (.+)",
+        told[-1],
+    )
+    assert shown and 90 < float(shown[1]) < 100 and 90 < float(shown[2]) < 100
+
+
+def test_noise_beyond_sense_is_refused(weights: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([f"sinet={weights}", "--data", str(data), "--noise", "-1"]) == 1
+    assert "--noise -1: give 1 to 64 grey levels" in capsys.readouterr().err
 
 
 def test_a_folder_without_pairs_is_refused(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from lightseg.catalogue import CITY_INPUT
 from lightseg.errors import BadInput
 from lightseg.spec import Preprocess
-from lightseg.train.augment import AUGMENTATIONS, Image, replace_background, settled
+from lightseg.train.augment import AUGMENTATIONS, Image, replace_background, settled, squeeze
 from lightseg.train.datasets import Order, Samples, read, to_tensor
 from lightseg.train.layouts import Pair, find_pairs
 from lightseg.train.recipe import Recipe
@@ -96,6 +96,19 @@ def test_image_and_mask_move_together(name: str, seed: int) -> None:
     out, moved = AUGMENTATIONS[name](image, mask, (64, 64), np.random.default_rng(seed), lambda: (image, mask))
     agree = ((out.mean(2) > 90) == (moved == 1))[moved != 255].mean()
     assert agree > 0.95
+
+
+@pytest.mark.parametrize("size", [(512, 384), (354, 266), (352, 264), (450, 447), (100, 130)])
+def test_resized_masks_lie_where_their_images_lie(size: tuple[int, int]) -> None:
+    """The edge of a half-plane at every place: where the image crosses half grey, so does the mask, on average."""
+    for axis in (0, 1):
+        apart = []
+        for edge in range(size[axis] // 4, 3 * size[axis] // 4):
+            mask = (np.indices(size)[axis] < edge).astype(np.uint8)
+            small, label = squeeze(np.dstack([mask * 255] * 3), mask, (224, 224))
+            soft = small[..., 0].mean(1 - axis) / 255
+            apart.append(float(label.mean(1 - axis).sum() - soft.sum()))
+        assert abs(np.mean(apart)) < 0.05, "pixels of the small image; half of one with cv2.INTER_NEAREST"
 
 
 def test_a_new_background_leaves_the_person_alone() -> None:

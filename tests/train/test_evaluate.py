@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -70,6 +71,31 @@ def test_a_comparison_pairs_the_images(demo: Path, tmp_path: Path) -> None:
     shorter = scoring.Task(task.pairs[:2], task.layout, task.size, task.preprocess, task.labels)
     with pytest.raises(BadInput, match="different images"):
         scoring.compare(good, scoring.evaluate(oracle(shorter), shorter))
+
+
+def test_agreement_is_that_of_a_hand_count(demo: Path) -> None:
+    task = portraits(demo)
+    good = scoring.evaluate(oracle(task), task)
+    bad = scoring.evaluate(oracle(task, wrong_rows=40), task)
+    found, lost = sum(int(m.sum()) for m in good.masks), sum(int(m[:40].sum()) for m in good.masks)
+    pixels, empty = 64 * 64 * len(good.masks), 64 * 64 * len(good.masks) - found
+    alike = scoring.agreement(good, bad)
+    assert alike is not None and 0 < lost < found
+    assert alike.same_class == pytest.approx(100 * (1 - lost / pixels))
+    assert alike.mean_iou == pytest.approx(50 * ((found - lost) / found + empty / (empty + lost)))
+    assert scoring.agreement(good, good) == scoring.Agreement(100.0, 100.0)
+    larger = scoring.Task(task.pairs, task.layout, (96, 96), task.preprocess, task.labels)
+    assert scoring.agreement(good, scoring.evaluate(oracle(larger), larger)) is None
+
+
+def test_noise_moves_the_photograph_and_nothing_else(demo: Path) -> None:
+    task = portraits(demo)
+    noisy = replace(task, noise=2)
+    for pair in task.pairs:
+        (image, truth), (moved, same) = task.sample(pair), noisy.sample(pair)
+        apart = moved.astype(int) - image
+        assert abs(apart).max() == 2 and abs(apart.mean()) < 0.1 and np.array_equal(truth, same)
+        assert np.array_equal(moved, noisy.sample(pair)[0]), "the same at every call"
 
 
 def test_a_network_is_scored_as_any_function_is(demo: Path) -> None:
