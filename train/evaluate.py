@@ -182,7 +182,7 @@ def agreement(a: Result, b: Result) -> Agreement | None:
     """b's masks against a's on the same images; None where the two answer at different sizes."""
     if any(one.shape != other.shape for one, other in zip(a.masks, b.masks, strict=True)):
         return None
-    counts = sum(confusion(other, one, len(a.labels)) for one, other in zip(a.masks, b.masks))
+    counts = np.sum([confusion(other, one, len(a.labels)) for one, other in zip(a.masks, b.masks)], 0)
     found = np.flatnonzero(counts.sum(1))
     return Agreement(100 * float(counts.diagonal().sum() / counts.sum()), 100 * mean_iou(counts, found.tolist()))
 
