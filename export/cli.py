@@ -29,6 +29,13 @@ EXAMPLES = """\
 """
 
 
+UNHEEDED = {
+    "matrix": ("weights", "input_size", "output", "preprocess", "dynamic", "capability", "deployment_target", "plain"),
+    "explain": ("calibration", "evaluation", "max_drop", "capability", "deployment_target", "plain"),
+}
+"""By mode, the options that would change nothing in it: given all the same, they are a misunderstanding."""
+
+
 def parser() -> argparse.ArgumentParser:
     p = command("lightseg-export", "Export a model and prove the file equal to PyTorch.", EXAMPLES)
     add_model(p, many=True)
@@ -75,6 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(args: argparse.Namespace) -> int:
     if args.list:
         return _list(args)
+    for mode in UNHEEDED:
+        _refuse_unheeded(args, mode)
     if args.matrix:
         from lightseg.export.matrix_mode import matrix
 
@@ -84,8 +93,6 @@ def _main(args: argparse.Namespace) -> int:
 
     if not args.model or not args.to:
         raise BadInput("say what to export: --model NAME --to TARGET, for instance --model sinet --to tflite")
-    if args.explain and args.plain:
-        raise BadInput("--plain applies no rewrites that --explain could show; leave one of the two")
     if args.explain:
         return _explain(args)
     records, seconds, failures = [], [], []
@@ -104,6 +111,17 @@ def _main(args: argparse.Namespace) -> int:
     for failure in failures:
         print(f"lightseg-export: {failure}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _refuse_unheeded(args: argparse.Namespace, mode: str) -> None:
+    """Errors: `BadInput` for an option that ``mode``, where it is asked for, would not look at."""
+    from lightseg.errors import BadInput
+
+    default = parser().get_default
+    given = [name for name in UNHEEDED[mode] if getattr(args, mode) and getattr(args, name) != default(name)]
+    if given:
+        words = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise BadInput(f"--{mode} takes no notice of {words}; leave one of the two")
 
 
 def _jobs(args: argparse.Namespace) -> Iterator[Callable[[], Any]]:

@@ -101,6 +101,14 @@ WRONG: dict[str, tuple[list[str], str]] = {
         [*RANDOM, "--to", "coreml", "--plain", "--deployment-target", "iOS17"],
         "leave --deployment-target",
     ),
+    "engines explained": (
+        [*RANDOM, "--to", "tensorrt_rtx", "--explain", "--capability", "8.9"],
+        "--explain takes no notice of --capability",
+    ),
+    "a table of variants": (
+        ["--matrix", "--dynamic", "--output", "mask"],
+        "--matrix takes no notice of --output, --dynamic",
+    ),
     "no target": (RANDOM, "--to"),
     "no model": (["--to", "onnx"], "--model"),
     "no weights file": (["--model", "sinet", "--weights", "none.pth", "--to", "onnx"], "none.pth"),
