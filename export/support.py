@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class Cell:
     """Why it is blocked, or was not run: the command's own words."""
     code: str = ""
     """`code_hash` of the target when it was decided."""
+    weights: str = ""
+    """sha256 of the weights that were exported; empty where nothing was."""
     relative_error: float | None = None
     """Largest error on any probe, as a share of the largest logit."""
     agreement: float | None = None
@@ -62,8 +64,9 @@ class Cell:
 
     @property
     def old(self) -> bool:
-        """Whether the code that decides has changed since."""
-        return self.decided and self.code != code_hash(self.target, self.precision)
+        """Whether the code that decides, or the model's default weights, have changed since."""
+        other = self.weights not in ("", MODELS[self.model].weights[0].sha256)
+        return self.decided and (other or self.code != code_hash(self.target, self.precision))
 
 
 def all_cells() -> list[Cell]:
@@ -140,6 +143,7 @@ def decide(cell: Cell, int8: Sequence[str] = ()) -> Cell:
 
 def _exported(cell: Cell, folder: Path, more: Sequence[str]) -> Cell:
     code, start = code_hash(cell.target, cell.precision), time.perf_counter()
+    cell = replace(cell, weights=MODELS[cell.model].weights[0].sha256)
     command = [sys.executable, "-m", "lightseg.export.cli", "--model", cell.model, "--to", cell.target]
     command += ["--precision", cell.precision, "--out", str(folder), "--json", str(folder / "record.json"), *more]
     try:
@@ -178,7 +182,7 @@ def _summary(record: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _of(cell: Cell, **facts: Any) -> Cell:
-    return Cell(*cell.key, **facts)
+    return replace(cell, **facts)
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:

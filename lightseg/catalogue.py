@@ -83,14 +83,14 @@ SINET_SPEC = ModelSpec(
         Weights(
             tag="lightseg",
             file="sinet_lightseg.safetensors",
-            sha256="82bf8c541ba391c4ece70a9a1eec85c96a8b9cae2e84aa5dcea9b5f47b379b57",
+            sha256="95ed51a36bfe4d3c1e8d2486ea55257de2b87ffb859c95a8cc872c1df5d77f5e",
             licence=LIGHTSEG_LICENCE,
             origin="lightseg, from clova, on EG1800 and Clothing Co-Parsing; see pretrained/sinet_lightseg.md",
             preprocess=UNIT_INPUT,
             packaged=True,
             figures={
-                "iou_eg1800": Figure(96.20, "%", EG1800_HALF, "95 % bootstrap interval 95.72 to 96.65"),
-                "iou_ccp": Figure(96.18, "%", CCP_HALF, "95 % bootstrap interval 95.53 to 96.71"),
+                "iou_eg1800": Figure(96.22, "%", EG1800_HALF, "95 % bootstrap interval 95.73 to 96.68"),
+                "iou_ccp": Figure(96.54, "%", CCP_HALF, "95 % bootstrap interval 95.91 to 97.07"),
             },
         ),
         Weights(
@@ -181,10 +181,10 @@ C3NET_SPEC = ModelSpec(
         ),
         _camvid(
             "c3net",
-            "9212be9ad363013d468ebacdf13c7e69875e5e986882ddfc63f66c388bc98a2d",
+            "5334ac2a0da0136286371c3339b13d57d8038c456ee55f6e561252a5398d0c97",
             CITY_INPUT,
-            miou=74.01,
-            released=45.34,
+            miou=74.4,
+            released=45.24,
         ),
     ),
 )
@@ -221,9 +221,9 @@ C3NETV2_SPEC = ModelSpec(
         ),
         _camvid(
             "c3netv2",
-            "6159564ff7d81a9f6952dd1bc9197b38290e5598d8515d61614e84588848b6c3",
+            "5008a344e0386a9ae1c32c0398708c01a568773d29f03a5643f0038360d12a15",
             CITY_INPUT,
-            miou=73.83,
+            miou=74.06,
             released=40.65,
         ),
     ),
@@ -267,10 +267,10 @@ SINET_CITYSCAPES_SPEC = ModelSpec(
         ),
         _camvid(
             "sinet_cityscapes",
-            "efb0569d5fcfa75d47f1e82664601a17c812e6d00d000cc064db38ad78ff96f3",
+            "c1466a4c7a270eccf40940ee410724f95a687ca92a7aae8d0ac82a29bc0a50d9",
             IMAGENET_INPUT,
-            miou=65.97,
-            released=39.04,
+            miou=65.86,
+            released=39.09,
         ),
     ),
 )

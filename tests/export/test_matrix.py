@@ -34,7 +34,7 @@ RECORD = {
 def test_no_committed_cell_is_older_than_the_code_that_decides(target: str) -> None:
     old = [cell for cell in read_cells(DOCS) if cell.target == target and cell.old]
     again = f"lightseg-export --matrix --to {target} --out docs"
-    assert not old, f"{len(old)} cells of docs/{TABLE} were decided by other code; run them again: {again}"
+    assert not old, f"{len(old)} cells of docs/{TABLE} were decided by other code or weights; run them again: {again}"
 
 
 def test_the_committed_page_is_made_of_the_committed_results() -> None:
@@ -47,6 +47,7 @@ def test_committed_verdicts_carry_their_evidence() -> None:
     for cell in decided:
         if cell.status == "validated":
             assert cell.runner and cell.versions and cell.relative_error is not None and cell.seconds
+            assert cell.weights == MODELS[cell.model].weights[0].sha256
         else:
             assert cell.reason
 
@@ -85,6 +86,19 @@ def test_cells_are_decided_once_and_again_when_the_code_changes(
     monkeypatch.setattr(support, "code_hash", lambda target, precision: "other")
     run_matrix(tmp_path, ["sinet"], *ASKED[1:])
     assert len(process) == 3 and {c.model for c in read_cells(tmp_path) if c.code == "other"} == {"sinet"}
+
+
+def test_cells_are_decided_again_when_the_weights_change(
+    process: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_matrix(tmp_path, *ASKED)
+    spec = MODELS["sinet"]
+    first, *rest = spec.weights
+    changed = replace(spec, weights=(replace(first, sha256="0" * 64), *rest))
+    monkeypatch.setitem(MODELS, "sinet", changed)
+    assert [cell.model for cell in read_cells(tmp_path) if cell.old] == ["sinet"]
+    run_matrix(tmp_path, *ASKED)
+    assert len(process) == 3 and not any(cell.old for cell in read_cells(tmp_path))
 
 
 def test_a_stop_loses_one_cell(process: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
