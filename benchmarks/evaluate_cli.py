@@ -68,23 +68,19 @@ def _main(args: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise MissingExtra("scoring", "train", str(error.name)) from error
     candidates = [candidate(text, args.input_size, args.threads) for text in args.candidate]
-    files = short_names([one.name for one in candidates])
-    results: dict[str, Result] = {}
-    for one in candidates:
-        task = task_of(one, args.data, args.layout)
-        result = results[one.name] = evaluate(one.predict, task)
-        if args.out:
-            write_png(args.out / f"worst-{files[one.name]}.png", prediction_sheet(one.predict, task, worst(result)))
-        if args.json != "-":
-            print(_line(one.name, results[one.name]), flush=True)
-    first, *others = results
+    runs = {one.name: (one.predict, task_of(one, args.data, args.layout)) for one in candidates}
     if args.noise:
-        task = replace(task_of(candidates[0], args.data, args.layout), noise=args.noise)
-        noisy = f"{first} with noise of {args.noise}"
-        results[noisy] = evaluate(candidates[0].predict, task)
-        others.append(noisy)
+        name, (predict, task) = next(iter(runs.items()))
+        runs[f"{name} with noise of {args.noise}"] = predict, replace(task, noise=args.noise)
+    files = short_names(list(runs))
+    results: dict[str, Result] = {}
+    for name, (predict, task) in runs.items():
+        result = results[name] = evaluate(predict, task)
+        if args.out:
+            write_png(args.out / f"worst-{files[name]}.png", prediction_sheet(predict, task, worst(result)))
         if args.json != "-":
-            print(_line(noisy, results[noisy]), flush=True)
+            print(_line(name, result), flush=True)
+    first, *others = results
     differences = {f"{other} - {first}": compare(results[first], results[other]) for other in others}
     alike = {other: agreement(results[first], results[other]) for other in others}
     if args.json != "-":

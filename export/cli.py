@@ -29,9 +29,10 @@ EXAMPLES = """\
 """
 
 
+_NO_VARIANT = ("capability", "deployment_target", "plain")
 UNHEEDED = {
-    "matrix": ("weights", "input_size", "output", "preprocess", "dynamic", "capability", "deployment_target", "plain"),
-    "explain": ("calibration", "evaluation", "max_drop", "capability", "deployment_target", "plain"),
+    "matrix": ("weights", "input_size", "output", "preprocess", "dynamic", *_NO_VARIANT, "explain"),
+    "explain": ("calibration", "evaluation", "max_drop", *_NO_VARIANT),
 }
 """By mode, the options that would change nothing in it: given all the same, they are a misunderstanding."""
 
@@ -83,7 +84,8 @@ def _main(args: argparse.Namespace) -> int:
     if args.list:
         return _list(args)
     for mode in UNHEEDED:
-        _refuse_unheeded(args, mode)
+        if getattr(args, mode):
+            _refuse_unheeded(args, mode)
     if args.matrix:
         from lightseg.export.matrix_mode import matrix
 
@@ -114,14 +116,14 @@ def _main(args: argparse.Namespace) -> int:
 
 
 def _refuse_unheeded(args: argparse.Namespace, mode: str) -> None:
-    """Errors: `BadInput` for an option that ``mode``, where it is asked for, would not look at."""
+    """Errors: `BadInput` for an option that ``mode`` would not look at."""
     from lightseg.errors import BadInput
 
     default = parser().get_default
-    given = [name for name in UNHEEDED[mode] if getattr(args, mode) and getattr(args, name) != default(name)]
+    given = [name for name in UNHEEDED[mode] if getattr(args, name) != default(name)]
     if given:
         words = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise BadInput(f"--{mode} takes no notice of {words}; leave one of the two")
+        raise BadInput(f"--{mode} takes no notice of {words}; leave out either")
 
 
 def _jobs(args: argparse.Namespace) -> Iterator[Callable[[], Any]]:

@@ -132,11 +132,11 @@ def decide(cell: Cell, int8: Sequence[str] = ()) -> Cell:
     missing = target.why_not_convert() or target.why_not_load()
     if cell.precision not in target.precisions:
         reason = f"{target.name} is written in {', '.join(target.precisions)} only"
-        return _of(cell, status=BLOCKED, reason=reason, code=code_hash(target.name, cell.precision))
+        return replace(cell, status=BLOCKED, reason=reason, code=code_hash(target.name, cell.precision))
     if missing:
-        return _of(cell, reason=missing)
+        return replace(cell, reason=missing)
     if cell.precision == "int8" and not int8:
-        return _of(cell, reason="int8 is found with photographs: --calibration DIR")
+        return replace(cell, reason="int8 is found with photographs: --calibration DIR")
     with tempfile.TemporaryDirectory() as folder:
         return _exported(cell, Path(folder), int8 if cell.precision == "int8" else ())
 
@@ -149,12 +149,12 @@ def _exported(cell: Cell, folder: Path, more: Sequence[str]) -> Cell:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
     except subprocess.TimeoutExpired:
-        return _of(cell, status=BLOCKED, reason=f"not done after {LIMIT} s", code=code)
+        return replace(cell, status=BLOCKED, reason=f"not done after {LIMIT} s", code=code)
     seconds = round(time.perf_counter() - start, 1)
     if done.returncode != 0:
-        return _of(cell, status=BLOCKED, reason=_reason(done), code=code, seconds=seconds)
+        return replace(cell, status=BLOCKED, reason=_reason(done), code=code, seconds=seconds)
     (record,) = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    return _of(
+    return replace(
         cell,
         status=VALIDATED,
         code=code,
@@ -179,10 +179,6 @@ def _summary(record: dict[str, Any] | None) -> dict[str, Any] | None:
         "task_loss": record["task_loss"],
         "calibration_images": record["calibration"]["images"]["ranges"],
     }
-
-
-def _of(cell: Cell, **facts: Any) -> Cell:
-    return replace(cell, **facts)
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:

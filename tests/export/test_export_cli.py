@@ -109,6 +109,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
         ["--matrix", "--dynamic", "--output", "mask"],
         "--matrix takes no notice of --output, --dynamic",
     ),
+    "two modes": (["--matrix", "--explain"], "--matrix takes no notice of --explain"),
     "no target": (RANDOM, "--to"),
     "no model": (["--to", "onnx"], "--model"),
     "no weights file": (["--model", "sinet", "--weights", "none.pth", "--to", "onnx"], "none.pth"),

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from lightseg.benchmarks.arm64.emulate import arithmetics, count_emulated, emulate, read_counts
+from lightseg.benchmarks.arm64.emulate import _allowing_sums, arithmetics, count_emulated, emulate, read_counts
 from lightseg.benchmarks.arm64.root import Root, default_root, why_not
 from lightseg.benchmarks.counting.instructions import COUNTED_MODULE, CountedRunner
 from lightseg.benchmarks.timing.process import Failed
 from lightseg.errors import BadInput, ParityError
 from lightseg.export import export
+from lightseg.export.record import read_artifact
 from lightseg.export.targets import TARGETS
 from lightseg.zoo import create_model
 
@@ -123,6 +125,12 @@ def test_sums_of_halves_beyond_the_limits_are_told_with_their_figures(
     assert row.disagrees is not None and row.disagrees.startswith("in float16 arithmetic on ")
     assert "of 2,048 pixels changed class" in row.disagrees
     assert "export it again" not in row.disagrees
+
+
+def test_without_the_network_the_files_own_limits_stand(halves: dict[str, Path]) -> None:
+    artifact = replace(read_artifact(halves["tflite"]), tag="mine")
+    same, why = _allowing_sums(artifact)
+    assert same is artifact and "what rounded sums do is not known here" in why and "mine" in why
 
 
 @pytest.mark.parametrize("half", [False, True])
