@@ -32,6 +32,14 @@ def released(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def no_own_weights() -> Iterator[None]:
+    """A folder set for the person who runs the tests would hide what a test forgot to ask for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("LIGHTSEG_WEIGHTS", raising=False)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
     """Tests are small and share the machine: more threads only fight each other."""
     import torch

@@ -118,7 +118,7 @@ def test_portraits_survive_float16_arithmetic(name: str, target: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ASK)
 @pytest.mark.parametrize("name", [s.name for s in MODELS.values() if s.task == "street"])
-def test_streets_survive_float16_arithmetic(name: str, target: str, shared: Path) -> None:
+def test_streets_survive_float16_arithmetic(name: str, target: str, shared: Path, released: Path) -> None:
     photograph = min((shared / "data" / "street_val" / "images").iterdir())
     survives(name, target, resize(read_photo(photograph), (384, 512)))
 
