@@ -19,8 +19,10 @@ from lightseg.export.targets import TARGETS
 from lightseg.export.verification import load
 from lightseg.spec import PORTRAIT, Labels, Preprocess
 from lightseg.train.evaluate import Predict, Task
-from lightseg.train.layouts import find_pairs
+from lightseg.train.layouts import pairs_in
 from lightseg.zoo import create_model
+
+WEIGHTS_FILES = {".safetensors", ".pth", ".pt"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Candidate:
     """Something that turns an image into logits, with what it needs to be fed and read."""
 
     name: str
+    """What the user called it."""
     predict: Predict
     size: tuple[int, int]
     preprocess: Preprocess
@@ -45,6 +48,8 @@ def candidate(text: str, size: tuple[int, int] | None = None, threads: int = 1) 
     if any(text.endswith(target.suffix) for target in TARGETS.values()):
         return _artifact(Path(text), size, threads)
     name, _, file = text.partition("=")
+    if Path(text).suffix in WEIGHTS_FILES and not file:
+        raise BadInput(f"{text} holds weights; say of which network, for instance sinet={text}")
     model = create_model(name, file or None)
     shape = size or model.spec.input_size
     model.spec.check_size(*shape)
@@ -60,8 +65,8 @@ def _artifact(path: Path, size: tuple[int, int] | None, threads: int) -> Candida
         raise Unsupported(f"{path.name} takes {artifact.size[0]}x{artifact.size[1]} only; leave --input-size out")
     shape, predict = size or artifact.size, load(path, threads)
     if artifact.output in MASKS:
-        return Candidate(path.name, _of_masks(predict, shape, artifact.labels), shape, artifact.feeds, artifact.labels)
-    return Candidate(path.name, predict, shape, artifact.feeds, artifact.labels)
+        return Candidate(str(path), _of_masks(predict, shape, artifact.labels), shape, artifact.feeds, artifact.labels)
+    return Candidate(str(path), predict, shape, artifact.feeds, artifact.labels)
 
 
 def _peer(text: str, size: tuple[int, int] | None, threads: int) -> Candidate:
@@ -73,7 +78,7 @@ def _peer(text: str, size: tuple[int, int] | None, threads: int) -> Candidate:
     height, width = input_shape(path)[2:]
     if size not in (None, (height, width)):
         raise Unsupported(f"{path.name} takes {height}x{width} only; leave --input-size out")
-    return Candidate(path.name, as_logits(load(path, threads)), (height, width), UNIT, PORTRAIT)
+    return Candidate(text, as_logits(load(path, threads)), (height, width), UNIT, PORTRAIT)
 
 
 def _of_masks(run: Predict, size: tuple[int, int], labels: Labels) -> Predict:
@@ -90,5 +95,4 @@ def task_of(one: Candidate, data: Path, layout: str) -> Task:
     """The pairs in the folder ``data``, to be scored. Errors: `BadInput` when it holds none of that layout."""
     if not data.is_dir():
         raise BadInput(f"no folder {data}; give --data a folder with images/ and masks/")
-    pairs = find_pairs(layout, data.parent, data.name)
-    return Task(pairs, layout, one.size, one.preprocess, one.labels)
+    return Task(pairs_in(layout, data), layout, one.size, one.preprocess, one.labels)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightseg.cli import add_json, add_threads, command, emit_json, run, size
+from lightseg.cli import add_json, add_threads, command, emit_json, run, say, size
 
 if TYPE_CHECKING:
     from lightseg.train.evaluate import Agreement, Result
@@ -78,18 +78,16 @@ def _main(args: argparse.Namespace) -> int:
         result = results[name] = evaluate(predict, task)
         if args.out:
             write_png(args.out / f"worst-{files[name]}.png", prediction_sheet(predict, task, worst(result)))
-        if args.json != "-":
-            print(_line(name, result), flush=True)
+        say(args, _line(name, result))
     first, *others = results
     differences = {f"{other} - {first}": compare(results[first], results[other]) for other in others}
     alike = {other: agreement(results[first], results[other]) for other in others}
-    if args.json != "-":
-        for name, parts in differences.items():
-            print(f"{name}: " + "; ".join(f"{part} {interval} points" for part, interval in parts.items()))
-        for name, found in alike.items():
-            print(f"{name} repeats the masks of {first}: {found or 'not comparable, the sizes differ'}")
+    for name, parts in differences.items():
+        say(args, f"{name}: " + "; ".join(f"{part} {interval} points" for part, interval in parts.items()))
+    for name, found in alike.items():
+        say(args, f"{name} repeats the masks of {first}: {found or 'not comparable, the sizes differ'}")
     if args.out:
-        write_per_image(args.out / "per_image.csv", results)
+        write_per_image(args.out / "per_image.csv", {files[name]: result for name, result in results.items()})
     emit_json(args.json, _as_json(results, differences, alike))
     return 0
 

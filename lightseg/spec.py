@@ -110,16 +110,15 @@ class ModelSpec:
     weights: tuple[Weights, ...]
     """The first entry is the default."""
 
-    def check_size(self, height: int, width: int) -> None:
-        """Raise `BadInput` unless the network accepts this input size."""
+    def check_size(self, height: int, width: int, how: str = "--input-size {}x{}") -> None:
+        """Raise `BadInput` unless the network accepts this input size; ``how`` is what users type to set one."""
         from lightseg.errors import BadInput
 
         m = self.multiple
         if height % m or width % m or height < m or width < m:
-            fits = "x".join(str(max(m, round(v / m) * m)) for v in (height, width))
+            fits = how.format(*(max(m, round(v / m) * m) for v in (height, width)))
             raise BadInput(
-                f"{self.name} cannot take {height}x{width}: height and width must be multiples of {m}; "
-                f"try --input-size {fits}"
+                f"{self.name} cannot take {height}x{width}: height and width must be multiples of {m}; try {fits}"
             )
 
 

@@ -54,10 +54,13 @@ def locate(spec: ModelSpec, weights: Weights) -> Path:
             return download(weights.url, target, weights.sha256)
         except LightsegError as error:
             reason = str(error)
+    elif weights.packaged:
+        reason = "it belongs into the package; install lightseg again"
     raise WeightsError(
         f"no weights for {spec.name}.{weights.tag}: {weights.file} is not in "
         f"{', '.join(str(p) for p in places)} and {reason}; either point LIGHTSEG_WEIGHTS at a folder that holds it, "
-        f"or fetch {weights.url} yourself and pass --weights FILE, or take --weights random (architecture only)"
+        f"or {f'fetch {weights.url} yourself and ' if weights.url else ''}pass --weights FILE, "
+        "or take --weights random (architecture only)"
     )
 
 
@@ -197,6 +200,11 @@ def _read(path: Path) -> tuple[State, dict[str, str]]:
             f"{path} cannot be read as weights ({type(error).__name__}); it is damaged or no weights file; "
             "fetch it again or pass another --weights FILE"
         ) from error
+    if isinstance(state, dict) and isinstance(state.get("net"), dict):
+        raise WeightsError(
+            f"{path} is what a training run goes on from, and does not say how to feed the network; the run's weights "
+            "are the .safetensors file that it writes at its end"
+        )
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):

@@ -18,6 +18,11 @@ from lightseg.train.recipe import Recipe
 from lightseg.train.schedule import MovingAverage
 
 NAME = "checkpoint.pt"
+BEST = "best.pt"
+ENCODER = "encoder"
+"""The folder of stage one, in the run's own."""
+DONE = "done.pt"
+"""In there: what stage two starts from."""
 MACHINE = {"workers", "compile", "cache", "checkpoint_steps"}
 """Recipe keys that may change between start and resume: they do not decide the result."""
 
@@ -70,6 +75,11 @@ def write(path: Path, data: Any) -> None:
     torch.save(data, buffer)
     with atomic_path(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
+
+
+def started(out: Path) -> bool:
+    """True where a run, or its first stage, has left something to go on from."""
+    return any((out / name).is_file() for name in (NAME, f"{ENCODER}/{NAME}", f"{ENCODER}/{DONE}"))
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightseg.cli import add_json, add_threads, command, emit_json, positive, run, size
+from lightseg.cli import add_json, add_threads, command, emit_json, positive, run, say, size
 
 if TYPE_CHECKING:
     from lightseg.train.evaluate import Predict, Result, Task
@@ -24,7 +24,7 @@ EXAMPLES = """\
   lightseg-train --recipe sinet_portrait --data demo --out runs/first --resume epochs=3 batch=8
   lightseg-train --recipe sinet_portrait --data DIR --evaluate runs/first/sinet.safetensors,clova --out runs/scores
   lightseg-train --recipe c3net_cityscapes --data CITYSCAPES/leftImg8bit/test --submission DIR --evaluate clova
-  torchrun --nproc-per-node 4 -m lightseg.train.cli --recipe sinet_cityscapes --data CITYSCAPES --out runs/city"""
+  torchrun --nproc-per-node 2 -m lightseg.train.cli --recipe sinet_cityscapes --data CITYSCAPES --out runs/city"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -184,7 +184,8 @@ def evaluate(args: argparse.Namespace, recipe: Recipe, data: Path) -> int:
         model, task, predict = candidate(args, recipe, data, name)
         result = results[name] = scoring.evaluate(predict, task)
         report[name] = {"weights": model.weights.sha256} | result.summary()
-        print(f"{name}:\n" + "\n".join(f"  {k} {v:.2f}" for k, v in result.summary().items() if isinstance(v, float)))
+        shown = (f"  {k} {v:.2f}" for k, v in result.summary().items() if isinstance(v, float))
+        say(args, "\n".join((f"{name}:", *shown)))
         if args.out:
             sheet = scoring.prediction_sheet(predict, task, scoring.worst(result))
             sheets.write_png(args.out / f"worst-{short[name]}.png", sheet)
@@ -193,8 +194,8 @@ def evaluate(args: argparse.Namespace, recipe: Recipe, data: Path) -> int:
     if len(results) == 2:
         (first, a), (second, b) = results.items()
         report["difference"] = {k: vars(v) for k, v in scoring.compare(a, b).items()}
-        print(f"{second} − {first}, per-image IoU in points, paired 95 % interval:")
-        print("\n".join(f"  {k} {v}" for k, v in scoring.compare(a, b).items()))
+        say(args, f"{second} − {first}, per-image IoU in points, paired 95 % interval:")
+        say(args, "\n".join(f"  {k} {v}" for k, v in scoring.compare(a, b).items()))
     emit_json(args.json, report)
     return 0
 
@@ -241,8 +242,7 @@ def _estimate(args: argparse.Namespace) -> int:
     from lightseg.train.estimate_mode import estimate
 
     text, report = estimate(args, lambda line: print(line, file=sys.stderr))
-    if args.json != "-":
-        print(text)
+    say(args, text)
     emit_json(args.json, report)
     return 0
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from lightseg.errors import BadInput
 from lightseg.spec import Preprocess
 from lightseg.train.augment import AUGMENTATIONS, Image, Size, settled
-from lightseg.train.layouts import Pair, class_table
+from lightseg.train.layouts import LAYOUTS, PERSON, Pair, class_table
 from lightseg.train.recipe import Recipe
 
 
@@ -35,7 +38,7 @@ def read(pair: Pair, layout: str = "pairs", longest: int = 0) -> tuple[Image, Im
     for path in (pair.image, pair.mask):
         if not path.is_file():
             raise BadInput(f"{path} is missing; fetch it again (--check-data lists all broken files)")
-    image, mask = cv2.imread(str(pair.image), cv2.IMREAD_COLOR), cv2.imread(str(pair.mask), cv2.IMREAD_GRAYSCALE)
+    image, mask = cv2.imread(str(pair.image), cv2.IMREAD_COLOR), _stored(pair.mask)
     for path, data in ((pair.image, image), (pair.mask, mask)):
         if data is None:
             raise BadInput(f"{path} cannot be read as an image; fetch it again (--check-data lists all broken files)")
@@ -43,16 +46,37 @@ def read(pair: Pair, layout: str = "pairs", longest: int = 0) -> tuple[Image, Im
     if image.shape[:2] != mask.shape[:2]:
         (h, w), (mh, mw) = image.shape[:2], mask.shape[:2]
         raise BadInput(f"{pair.image} is {h}x{w}, but its mask {pair.mask} {mh}x{mw}; --check-data lists all of them")
-    table = class_table(layout, pair.mask)
-    if mask.max() == 1 and not table[1] and table[255] == 1:
-        raise BadInput(f"{pair.mask} has the values 0 and 1, layout {layout} takes 0 and 255: multiply by 255")
-    image, mask = cv2.cvtColor(image, cv2.COLOR_BGR2RGB), table[mask]
+    image, mask = cv2.cvtColor(image, cv2.COLOR_BGR2RGB), _classes(mask, layout, pair.mask)
     h, w = mask.shape
     if longest and max(h, w) > longest:
         to = (round(w * longest / max(h, w)), round(h * longest / max(h, w)))
         image = cv2.resize(image, to, interpolation=cv2.INTER_AREA)
         mask = cv2.resize(mask, to, interpolation=cv2.INTER_NEAREST_EXACT)
     return image.astype(np.uint8, copy=False), mask.astype(np.uint8, copy=False)
+
+
+def _stored(path: Path) -> Image | None:
+    """The numbers a mask's file holds: grey levels, or the indices of a palette. Errors: `BadInput` for colours."""
+    mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if mask is None or mask.ndim == 2 or (mask[..., :3] == mask[..., :1]).all():
+        return None if mask is None else _eight_bits(mask if mask.ndim == 2 else mask[..., 0])
+    with PIL.Image.open(path) as file:  # OpenCV shows a palette's colours and not its indices
+        if file.mode == "P":
+            return np.asarray(file, np.uint8)
+    raise BadInput(f"{path} is coloured; a mask holds one number per pixel (--check-data lists all broken files)")
+
+
+def _eight_bits(mask: NDArray[np.integer]) -> Image:
+    return (mask // 256 if mask.dtype == np.uint16 else mask).astype(np.uint8)
+
+
+def _classes(mask: Image, layout: str, path: Path) -> Image:
+    """Class numbers of what a mask's file holds. Errors: `BadInput` where that cannot be what ``layout`` means."""
+    table, brightest = class_table(layout, path), int(mask.max())
+    if LAYOUTS[layout].classes == PERSON and brightest and not table[: brightest + 1].any():
+        raise BadInput(f"{path} has values up to {brightest}; layout {layout} takes 0, and 255 for the person")
+    found: Image = table[mask]
+    return found
 
 
 def to_tensor(image: Image, preprocess: Preprocess) -> Tensor:
@@ -131,7 +155,10 @@ class Order(Sampler[list[Key]]):
 
     def __init__(self, count: int, batch: int, seed: int, passes: int = 1, rank: int = 0, world: int = 1) -> None:
         if count < batch:
-            raise BadInput(f"{count} training pairs do not fill a batch of {batch}; set batch={max(1, count)} or less")
+            raise BadInput(
+                f"{count} training pairs do not fill a batch of {batch}; set batch (in an encoder stage encoder_batch) "
+                f"to {max(1, count)} or less"
+            )
         if batch % world:
             raise BadInput(
                 f"a batch of {batch} cannot be shared by {world} processes; set batch to a multiple of {world}"

@@ -20,7 +20,7 @@ from lightseg.spec import Labels, Preprocess
 from lightseg.train import sheets
 from lightseg.train.augment import Image, Size, squeeze
 from lightseg.train.datasets import read, to_tensor
-from lightseg.train.layouts import LAYOUTS, Pair, merged
+from lightseg.train.layouts import LAYOUTS, Pair, check_labels, merged
 from lightseg.train.logs import write_csv
 from lightseg.train.metrics import Counts, Interval, Scores, bootstrap, boundary_f1, class_ious, confusion, mean_iou
 from lightseg.train.metrics import foreground_iou as person_iou
@@ -67,6 +67,9 @@ class Task:
     labels: Labels
     noise: int = 0
     """Grey levels by which noise moves what a candidate sees, at most: what a camera or a JPEG does unasked."""
+
+    def __post_init__(self) -> None:
+        check_labels(self.layout, self.labels)
 
     @property
     def portrait(self) -> bool:
@@ -224,7 +227,7 @@ def prediction_sheet(predict: Predict, task: Task, chosen: Sequence[int], column
             if task.portrait
             else mean_iou(confusion(predicted, truth, len(task.labels.names)))
         )
-        tile = np.concatenate([image, shown, right], 1)
+        tile = np.concatenate([sheets.at_most(part) for part in (image, shown, right)], 1)
         tiles.append(sheets.captioned(tile, f"{task.pairs[i].name}  IoU {100 * iou:.2f}"))
     return sheets.grid(tiles, columns)
 

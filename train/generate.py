@@ -10,11 +10,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lightseg.errors import OutputError
+from lightseg.errors import BadInput, OutputError
 from lightseg.files import atomic_path
 from lightseg.train.augment import Image, Rng, Size
 
 Colour = tuple[int, int, int]
+NOTE = "procedural"
+"""What the manifest of a generated folder says of itself."""
 
 
 def portrait(rng: Rng, size: Size) -> tuple[Image, Image]:
@@ -69,7 +71,12 @@ def write(
     size: Size | None = None,
     suffix: Literal[".jpg", ".png"] = ".jpg",
 ) -> None:
-    """Write ``count`` pairs of ``portrait`` or ``street`` in the layout of images, masks and a manifest."""
+    """Write ``count`` pairs of ``portrait`` or ``street`` in the layout of images, masks and a manifest.
+
+    Errors: `BadInput` where the folder holds data that were not generated; `OutputError`.
+    """
+    if not _may_write(folder):
+        raise BadInput(f"{folder} holds data that were not generated, and they stay; choose another --data DIR")
     draw = {"portrait": portrait, "street": street}[kind]
     items = []
     for i in range(count):
@@ -80,7 +87,17 @@ def write(
         _save(folder / item["mask"], mask)
         items.append(item)
     with atomic_path(folder / "manifest.json") as temporary:
-        temporary.write_text(json.dumps({"note": "procedural", "items": items}), encoding="utf-8")
+        temporary.write_text(json.dumps({"note": NOTE, "items": items}), encoding="utf-8")
+
+
+def _may_write(folder: Path) -> bool:
+    """True for a folder that is not there, is empty, or holds generated pairs."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return True
+    try:
+        return bool(json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["note"] == NOTE)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _save(path: Path, image: NDArray[np.generic]) -> None:

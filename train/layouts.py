@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lightseg.camvid import CAMVID, CAMVID_MERGE
 from lightseg.errors import BadInput, UnknownName
+from lightseg.spec import Labels
 
 Table = NDArray[np.uint8]
 VOID = 255
@@ -47,19 +48,31 @@ class Layout:
 def find_pairs(layout: str, data: Path, folders: str) -> list[Pair]:
     """The pairs of ``folders`` (several joined by ``+``) below ``data``.
 
-    Errors: `BadInput` that says what to download and where to put it.
+    Errors: as `pairs_in`.
     """
+    return [pair for name in folders.split("+") for pair in pairs_in(layout, data / name)]
+
+
+def pairs_in(layout: str, folder: Path) -> list[Pair]:
+    """The pairs of one folder. Errors: `UnknownName`; `BadInput` that says what to download and where to put it."""
     if layout not in LAYOUTS:
         raise UnknownName("layout", layout, LAYOUTS)
     known = LAYOUTS[layout]
-    found: list[Pair] = []
-    for name in folders.split("+"):
-        folder = data / name
-        pairs = known.find(folder) if folder.is_dir() else []
-        if not pairs:
-            raise BadInput(f"no images with masks in {folder} (layout {layout}); {known.how}")
-        found += pairs
-    return found
+    pairs = known.find(folder.absolute()) if folder.is_dir() else []
+    if not pairs:
+        raise BadInput(f"no images with masks in {folder} (layout {layout}); {known.how}")
+    return pairs
+
+
+def check_labels(layout: str, labels: Labels) -> None:
+    """Refuse a portrait network on street labels, and the other way round: `BadInput`."""
+    portrait = len(labels.names) == 2
+    fitting = [name for name, known in LAYOUTS.items() if (known.classes == PERSON) == portrait]
+    if layout not in fitting:
+        raise BadInput(
+            f"layout {layout} has {'streets' if portrait else 'portraits'}, and the network is for "
+            f"{'portraits' if portrait else 'streets'}; its layouts are {', '.join(fitting)}"
+        )
 
 
 def lonely(layout: str, data: Path, folders: str) -> list[Path]:
@@ -68,7 +81,7 @@ def lonely(layout: str, data: Path, folders: str) -> list[Path]:
     used = {path for pair in pairs for path in (pair.image, pair.mask)}
     seen = {path.parent for path in used}
     if layout == "cityscapes":
-        images = (file for name in folders.split("+") for file in (data / name).glob("*/*_leftImg8bit.png"))
+        images = (file for name in folders.split("+") for file in (data / name).absolute().glob("*/*_leftImg8bit.png"))
         return sorted(set(images) - used)
     open_ended = (parent for parent in seen if not (parent.parent / "manifest.json").is_file())
     files = (file for parent in open_ended for file in parent.iterdir() if file.suffix.lower() in IMAGES)
@@ -80,7 +93,7 @@ def _pairs(folder: Path) -> list[Pair]:
     if manifest.is_file():
         try:
             items = json.loads(manifest.read_text(encoding="utf-8"))["items"]
-            return [Pair(i["id"], folder / i["image"], folder / i["mask"], i.get("source", "")) for i in items]
+            return [Pair(str(i["id"]), folder / i["image"], folder / i["mask"], i.get("source", "")) for i in items]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInput(
                 f'{manifest} is no list of pairs ({type(error).__name__}: {error}); it holds {{"items": [{{"id": NAME, '

@@ -11,12 +11,17 @@ from typing import Protocol
 from lightseg.errors import MissingExtra, OutputError
 from lightseg.files import atomic_path
 from lightseg.train.augment import Image
+from lightseg.train.sheets import at_most
 
 Row = dict[str, float]
 
 
 class Log(Protocol):
     """Told of the teachers' answers, of every step, of every epoch with all rows so far, and of pictures."""
+
+    def stage(self, name: str) -> Log:
+        """Where a stage before the network's own is told of."""
+        ...
 
     def taught(self, done: int, images: int) -> None: ...
 
@@ -29,6 +34,9 @@ class Log(Protocol):
 
 class Silent:
     """Says nothing."""
+
+    def stage(self, name: str) -> Silent:
+        return self
 
     def taught(self, done: int, images: int) -> None:
         pass
@@ -44,9 +52,10 @@ class Silent:
 
 
 class Files:
-    """``log.csv`` (rewritten whole, so a resumed run has no double rows) and TensorBoard events."""
+    """``log.csv`` (rewritten whole, so a resumed run has no double rows) and TensorBoard events, in ``out``."""
 
     def __init__(self, out: Path) -> None:
+        self.out = out
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
@@ -56,6 +65,9 @@ class Files:
             self.board = SummaryWriter(out / "tensorboard")
         except OSError as error:
             raise OutputError(f"cannot write to {out} ({error.strerror}); choose another --out DIR") from error
+
+    def stage(self, name: str) -> Files:
+        return Files(self.out / name)
 
     def taught(self, done: int, images: int) -> None:
         pass
@@ -71,7 +83,7 @@ class Files:
         self.board.flush()
 
     def picture(self, name: str, image: Image, step: int) -> None:
-        self.board.add_image(name, image, step, dataformats="HWC")
+        self.board.add_image(name, at_most(image, 1024), step, dataformats="HWC")
 
 
 class Progress:
@@ -95,6 +107,9 @@ class Progress:
         )
         self.task = self.bar.add_task("starting", total=None)
 
+    def stage(self, name: str) -> Progress:
+        return self
+
     def taught(self, done: int, images: int) -> None:
         self.bar.update(self.task, completed=done, total=images, description="asking the teachers")
         if done == images:
@@ -116,6 +131,9 @@ class Several:
 
     def __init__(self, *logs: Log) -> None:
         self.logs = logs
+
+    def stage(self, name: str) -> Several:
+        return Several(*(log.stage(name) for log in self.logs))
 
     def taught(self, done: int, images: int) -> None:
         for log in self.logs:

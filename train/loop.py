@@ -26,8 +26,6 @@ from lightseg.train.recipe import Recipe
 from lightseg.train.schedule import MovingAverage, clamp_slopes, learning_rate, optimiser
 from lightseg.train.world import World
 
-BEST = "best.pt"
-
 
 class Diverged(LightsegError):
     """The loss became NaN or infinite; the last checkpoint is from before."""
@@ -43,7 +41,7 @@ def train(
     samples: Samples,
     loss_of: Loss,
     out: Path,
-    validate: Callable[[nn.Module], Row],
+    validate: Callable[[nn.Module, int], Row],
     log: Log,
     world: World,
     resume: bool = False,
@@ -73,19 +71,21 @@ def train(
                 log.step(done + 1, recipe.epochs * len(order), loss)
                 if world.any(stopping()):
                     save(out, recipe, state, world)
-                    raise Stopped(f"stopped in epoch {epoch + 1}, step {at.step}; go on with --resume --out {out}")
+                    at_which = f"epoch {epoch + 1}, step {at.step}"
+                    raise Stopped(f"stopped in {at_which}, and saved; the same command with --resume goes on")
                 if recipe.checkpoint_steps and at.step % recipe.checkpoint_steps == 0 and at.step < len(order):
                     save(out, recipe, state, world)
             row = row_of(recipe, at, len(order)) | clock.shares(recipe.batch)
             if world.first and ((epoch + 1) % recipe.validate_every == 0 or epoch + 1 == recipe.epochs):
-                row |= validate(state.kept)
+                row |= validate(state.kept, epoch + 1)
                 keep_best(out, row["score"], state)
             at.epoch, at.step, at.loss_sum = epoch + 1, 0, 0.0
             at.history.append(row)
             save(out, recipe, state, world)
             log.epoch(at.history)
-    if recipe.keep == "best":
-        state.kept.load_state_dict(checkpoint.read(out / BEST))
+    world.wait()  # the others are here while the first still validates
+    if recipe.keep == "best" and world.first:
+        state.kept.load_state_dict(checkpoint.read(out / checkpoint.BEST)["net"])
     return state.kept
 
 
@@ -168,7 +168,7 @@ def save(out: Path, recipe: Recipe, state: State, world: World) -> None:
 def keep_best(out: Path, score: float, state: State) -> None:
     if score > state.position.best:
         state.position.best = score
-        checkpoint.write(out / BEST, state.kept.state_dict())
+        checkpoint.write(out / checkpoint.BEST, {"net": state.kept.state_dict()})
 
 
 @contextmanager

@@ -157,8 +157,8 @@ def of_recipe(recipe: Recipe, edge_width: int, weight: Tensor | None = None) -> 
 
     def main(logits: Tensor, target: Tensor) -> Tensor:
         if recipe.loss == "cross_entropy":
-            return cross_entropy(logits, target, weight, recipe.ignore)
-        return (lovasz_hinge if logits.shape[1] <= 2 else lovasz_softmax)(logits, target, recipe.ignore)
+            return cross_entropy(logits, target, weight)
+        return (lovasz_hinge if logits.shape[1] <= 2 else lovasz_softmax)(logits, target)
 
     def loss(output: Tensor | tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
         logits, side = output if isinstance(output, tuple) else (output, None)
@@ -169,14 +169,14 @@ def of_recipe(recipe: Recipe, edge_width: int, weight: Tensor | None = None) -> 
         target = resize_target(full, logits)
         total = main(logits, target)
         if recipe.edge_weight:
-            total = total + recipe.edge_weight * main(logits, edge_target(target, edge_width, recipe.ignore))
+            total = total + recipe.edge_weight * main(logits, edge_target(target, edge_width))
         if recipe.iou_weight:
-            total = total + recipe.iou_weight * soft_iou(logits, target, recipe.ignore)
+            total = total + recipe.iou_weight * soft_iou(logits, target)
         if taught is not None:
             wanted = resize_target(taught, logits).to(logits.dtype) / 255
-            total = total + recipe.teacher_weight * disagreement(logits, wanted, target, recipe.ignore)
+            total = total + recipe.teacher_weight * disagreement(logits, wanted, target)
         if side is not None:
-            total = total + recipe.aux_weight * auxiliary(side.float(), full, weight, recipe.ignore)
+            total = total + recipe.aux_weight * auxiliary(side.float(), full, weight)
         return total
 
     return loss

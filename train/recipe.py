@@ -41,13 +41,12 @@ class Recipe:
     val_folder: str = "portrait_val"
     holdout: float = 0.0
     """Share of the training pairs kept out of training, to choose with instead of the validation set."""
-    ignore: int = 255
     normalise: Literal["weights", "data"] = "weights"
     """Feed the network as ``init`` wants it, or by the mean and deviation of the training pixels."""
     cache: bool = True
     """Keep the decoded images in memory."""
-    cache_size: int = 352
-    """Longer side, in pixels, images are reduced to when they enter memory; 0 keeps them as they are."""
+    cache_size: int = 0
+    """Longer side, in pixels, images are reduced to when they are read; 0 keeps them as they are."""
     height: int = 224
     width: int = 224
     scales: tuple[float, ...] = (1.0,)
@@ -65,7 +64,6 @@ class Recipe:
     edge_width: int = 15
     iou_weight: float = 0.0
     """Weight of 1 − the soft per-image IoU of the foreground."""
-    lovasz_weight: float = 0.0
     class_weights: bool = False
     """Weight classes by 1 / ln(1.10 + share of the pixels)."""
     aux_weight: float = 0.0
@@ -201,7 +199,7 @@ def coerce(key: str, value: Any, kind: Any) -> Any:
             return int(value)
         if kind is str and isinstance(value, (str, int, float)):
             return str(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
     raise BadInput(f"recipe key {key}: {value!r} is no {kind.__name__}")
 

@@ -32,6 +32,8 @@ from lightseg.zoo import SegmentationModel, create_model
 
 SHEET = 12
 """Pictures on a prediction sheet."""
+LOGGED = 40
+"""Prediction sheets in a run's log, about."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def fit(job: Job) -> Path:
 
     Errors: `BadInput` for data or recipes that do not fit, `Diverged`, `Stopped`, `OutputError`.
     """
-    if not job.resume and (job.out / checkpoint.NAME).is_file():
+    if not job.resume and checkpoint.started(job.out):
         raise BadInput(f"{job.out} already holds a run; pass --resume to go on with it, or another --out DIR")
     with flush_denormals():
         return _fit(job)
@@ -92,13 +94,14 @@ def _fit(job: Job) -> Path:
     recipe = job.recipe
     pairs, held = job.pairs()
     model, preprocess = start(job, pairs)
-    if job.world.first:
+    task = Task(held, recipe.layout, job.size, preprocess, model.spec.labels)
+    if job.world.first and not checkpoint.started(job.out):  # a resumed run's file says how it was started
         recipes.save(recipe, job.out / "recipe.yaml")
     samples = Samples(pairs, recipe, preprocess, model.spec.multiple)
     if recipe.teachers:
         samples.taught = taught(job, samples)
-    weight = losses.class_weights(job.statistics().class_counts(model.spec.channels)) if recipe.class_weights else None
-    task = Task(held, recipe.layout, job.size, preprocess, model.spec.labels)
+    classes = max(2, model.spec.channels)  # one channel stands for two classes
+    weight = losses.class_weights(job.statistics().class_counts(classes)) if recipe.class_weights else None
     if recipe.encoder_epochs:
         fit_encoder(job, model.net, samples, task, weight)
     net = WithAuxiliary(model.net) if recipe.aux_weight else model.net
@@ -115,7 +118,7 @@ def start(job: Job, pairs: list[Pair]) -> tuple[SegmentationModel, Preprocess]:
     recipe = job.recipe
     checkpoint.seed_everything(recipe.seed)
     model = create_model(recipe.model, weights=recipe.init, seed=recipe.seed)
-    model.spec.check_size(*job.size)
+    model.spec.check_size(*job.size, how="height={} width={}")
     preprocess = job.statistics().preprocess() if recipe.normalise == "data" else model.weights.preprocess
     if recipe.revive:
         preprocess = unit_input(model.net, preprocess)
@@ -139,13 +142,13 @@ def stage(job: Job, recipe: Recipe, net: nn.Module, samples: Samples, task: Task
     device = job.world.device
     loss = losses.of_recipe(recipe, recipe.edge_width, None if weight is None else weight.to(device))
     resume = job.resume and (job.out / checkpoint.NAME).is_file()
-    return train(recipe, net, samples, loss, job.out, validation(task, job), job.log, job.world, resume)
+    return train(recipe, net, samples, loss, job.out, validation(task, job, recipe), job.log, job.world, resume)
 
 
 def fit_encoder(job: Job, net: nn.Module, samples: Samples, task: Task, weight: Tensor | None) -> None:
     """Stage one: train the coarse head alone and leave its best weights in ``net``; done once per run."""
-    recipe, out = job.recipe, job.out / "encoder"
-    done = out / "done.pt"
+    recipe, out = job.recipe, job.out / checkpoint.ENCODER
+    done = out / checkpoint.DONE
     if not (job.resume and done.is_file()):
         first = replace(
             recipe,
@@ -154,7 +157,8 @@ def fit_encoder(job: Job, net: nn.Module, samples: Samples, task: Task, weight: 
             edge_width=recipe.encoder_edge_width,
             keep="best",
         )
-        coarse = stage(replace(job, out=out), first, Coarse(net), samples.under(first), task, weight)
+        under = replace(job, out=out, log=job.log.stage(checkpoint.ENCODER))
+        coarse = stage(under, first, Coarse(net), samples.under(first), task, weight)
         if job.world.first:
             checkpoint.write(done, cast(nn.Module, coarse.net).state_dict())
         job.world.wait()
@@ -168,19 +172,21 @@ def probe(recipe: Recipe, pairs: list[Pair], preprocess: Preprocess) -> Tensor:
     return torch.stack([to_tensor(image, preprocess) for image in images])
 
 
-def validation(task: Task, job: Job) -> Callable[[nn.Module], Row]:
-    """Scores a network on the pairs to choose with, and draws a sheet of its predictions each time."""
-    calls = 0
+def validation(task: Task, job: Job, recipe: Recipe) -> Callable[[nn.Module, int], Row]:
+    """Scores a network after an epoch on the pairs to choose with, and draws a sheet of its predictions each time.
 
-    def validate(net: nn.Module) -> Row:
-        nonlocal calls
-        calls += 1
+    The log gets every one of them in a short run and about `LOGGED` in a long one: it keeps them all.
+    """
+    often = recipe.validate_every * max(1, recipe.epochs // recipe.validate_every // LOGGED)
+
+    def validate(net: nn.Module, epoch: int) -> Row:
         predict = of_network(net.eval())
         result = evaluate(predict, task)
         chosen = np.linspace(0, len(task.pairs) - 1, min(SHEET, len(task.pairs))).astype(int)
         sheet = prediction_sheet(predict, task, [int(i) for i in chosen])
         sheets.write_png(job.out / "predictions.png", sheet)
-        job.log.picture("predictions", sheet, calls)
+        if epoch % often == 0 or epoch == recipe.epochs:
+            job.log.picture("predictions", sheet, epoch)
         return {"score": result.score, "miou": result.miou}
 
     return validate

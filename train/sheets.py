@@ -14,6 +14,8 @@ from lightseg.spec import Labels
 from lightseg.train.augment import Image
 
 CAPTION = 14
+WIDEST = 512
+"""Pixels of a picture's longer side on a sheet."""
 
 
 def overlay(image: Image, classes: NDArray[np.integer], labels: Labels, strength: float = 0.5) -> Image:
@@ -31,6 +33,16 @@ def disagreement(image: Image, predicted: NDArray[np.integer], truth: NDArray[np
     grey[(truth == 1) & (predicted != 1)] = (230, 40, 40)
     grey[(truth != 1) & (truth != 255) & (predicted == 1)] = (40, 80, 240)
     return grey
+
+
+def at_most(image: Image, longest: int = WIDEST) -> Image:
+    """The image, reduced where its longer side has more than ``longest`` pixels."""
+    h, w = image.shape[:2]
+    if max(h, w) <= longest:
+        return image
+    to = (max(1, round(w * longest / max(h, w))), max(1, round(h * longest / max(h, w))))
+    small: Image = cv2.resize(image, to, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    return small
 
 
 def captioned(tile: Image, text: str) -> Image:

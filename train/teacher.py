@@ -25,7 +25,7 @@ from lightseg.train.datasets import Samples, to_tensor
 from lightseg.train.logs import Log
 from lightseg.train.losses import as_two_classes
 from lightseg.train.recipe import Recipe
-from lightseg.zoo import create_model
+from lightseg.zoo import create_model, find_spec
 
 FILE = "taught.npz"
 """The answers, beside the checkpoint: a resumed run learns from the same, whatever became of the teachers."""
@@ -36,6 +36,10 @@ class Teacher:
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         """Networks and sizes are the recipe's. Errors: `BadInput` for more than two classes, `UnknownName`."""
+        if len(find_spec(recipe.model).labels.names) != 2:
+            raise BadInput(
+                f"{recipe.model} knows more than two classes, teachers are for portraits: leave teachers out"
+            )
         models = [create_model(name) for name in recipe.teachers]
         for name, model in zip(recipe.teachers, models):
             if len(model.spec.labels.names) != 2:

@@ -61,6 +61,9 @@ def test_an_artifact_scores_what_its_network_scores(
         (["sined"], "did you mean sinet"),
         (["nowhere.onnx"], "no artifact nowhere.onnx"),
         (["sinet=nowhere.safetensors"], "no weights file nowhere.safetensors"),
+        (["mine.safetensors"], "say of which network, for instance sinet=mine.safetensors"),
+        (["sinet", "--layout", "camvid"], "layout camvid has streets, and the network is for portraits"),
+        (["sinet_cityscapes.camvid"], "layout pairs has portraits, and the network is for streets"),
     ],
 )
 def test_bad_candidates_are_told_in_one_line(
@@ -69,6 +72,21 @@ def test_bad_candidates_are_told_in_one_line(
     assert main([*arguments, "--data", str(data)]) == 1
     told = capsys.readouterr().err
     assert said in told and told.count("\n") == 1
+
+
+def test_files_of_the_same_name_keep_apart(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = next(t for t in TARGETS.values() if not (t.why_not_convert() or t.why_not_load()))
+    paths = []
+    for seed in range(2):
+        model = create_model("sinet", "random", seed=seed)
+        paths.append(str(export(model, target.name, tmp_path / str(seed), input_size=(64, 64)).path))
+    assert Path(paths[0]).name == Path(paths[1]).name
+    assert main([*paths, "--data", str(data), "--out", str(tmp_path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert list(told["scores"]) == paths and len(told["differences"]) == 1
+    assert len(list(tmp_path.glob("worst-*.png"))) == 2
+    header = (tmp_path / "per_image.csv").read_text().splitlines()[0]
+    assert header.count("_iou") == 2
 
 
 def test_noise_says_how_far_a_network_agrees_with_itself(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,7 +136,7 @@ def test_an_artifact_that_returns_probabilities_cannot_be_scored(
 def test_a_peer_is_scored_like_our_own(shared: Path) -> None:
     pytest.importorskip("ai_edge_litert")
     one = candidate(str(shared / "peers" / "selfie_segmentation_landscape.tflite"))
-    assert (one.name, one.size) == ("selfie_segmentation_landscape.tflite", (144, 256))
+    assert (Path(one.name).name, one.size) == ("selfie_segmentation_landscape.tflite", (144, 256))
     folder = shared / "data" / "portrait_val"
     pairs = find_pairs("pairs", folder.parent, folder.name)[:4]
     result = evaluate(one.predict, Task(pairs, "pairs", one.size, one.preprocess, one.labels))

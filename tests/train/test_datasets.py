@@ -12,9 +12,10 @@ from torch.utils.data import DataLoader
 from lightseg.catalogue import CITY_INPUT
 from lightseg.errors import BadInput
 from lightseg.spec import Preprocess
+from lightseg.train import augment
 from lightseg.train.augment import AUGMENTATIONS, Image, replace_background, settled, squeeze
 from lightseg.train.datasets import Order, Samples, read, to_tensor
-from lightseg.train.layouts import Pair, find_pairs
+from lightseg.train.layouts import LAYOUTS, Pair, find_pairs
 from lightseg.train.recipe import Recipe
 
 Make = Callable[..., Recipe]
@@ -98,6 +99,32 @@ def test_image_and_mask_move_together(name: str, seed: int) -> None:
     assert agree > 0.95
 
 
+@pytest.mark.parametrize("name", ["portrait", "border_crop"])
+def test_left_and_right_change_places_and_up_and_down_never(name: str) -> None:
+    """The authors' C3 code flips upside down."""
+    up, left = (np.indices((64, 64))[axis] < 32 for axis in (0, 1))
+    mask = (up * 2 + left).astype(np.uint8)
+    image = np.dstack([mask * 80] * 3)
+    flipped = 0
+    for seed in range(40):
+        moved = AUGMENTATIONS[name](image, mask, (64, 64), np.random.default_rng(seed), lambda: (image, mask))[1]
+        assert (moved[:24] & 2).mean() > (moved[40:] & 2).mean()
+        flipped += (moved[:, :24] & 1).mean() < (moved[:, 40:] & 1).mean()
+    assert 8 < flipped < 32
+
+
+@pytest.mark.parametrize("shape", [(512, 384), (352, 264), (450, 447)])
+def test_turned_and_scaled_masks_lie_where_their_images_lie(shape: tuple[int, int]) -> None:
+    """As below, for the geometry of `portrait`."""
+    apart = []
+    for seed in range(60):
+        mask = (np.indices(shape)[seed % 2] < shape[seed % 2] // 2).astype(np.uint8)
+        image = np.dstack([mask * 255] * 3)
+        small, label = augment._affine(image, mask, (224, 224), np.random.default_rng(seed))
+        apart.append((label.sum() - small[..., 0].sum() / 255) / 224)
+    assert abs(np.mean(apart)) < 0.05, "pixels"
+
+
 @pytest.mark.parametrize("size", [(512, 384), (354, 266), (352, 264), (450, 447), (100, 130)])
 def test_resized_masks_lie_where_their_images_lie(size: tuple[int, int]) -> None:
     """The edge of a half-plane at every place: where the image crosses half grey, so does the mask, on average."""
@@ -155,6 +182,36 @@ def test_the_end_of_a_run_sees_calm_images(demo: Path, tiny: Make) -> None:
     assert not torch.equal(samples[1, 3][0], samples[2, 3][0])
 
 
+def test_a_palette_is_read_by_its_indices_and_colours_are_refused(tmp_path: Path) -> None:
+    pair = Pair("a", tmp_path / "a.png", tmp_path / "a_mask.png")
+    PIL.Image.new("RGB", (8, 8)).save(pair.image)
+    numbers = np.repeat(np.arange(8, dtype=np.uint8), 8).reshape(8, 8)
+    file = PIL.Image.fromarray(numbers, "P")
+    file.putpalette([v for i in range(256) for v in (i * 37 % 256, i * 91 % 256, i * 53 % 256)])
+    file.save(pair.mask)
+    assert np.array_equal(read(pair, "camvid")[1], LAYOUTS["camvid"].table[numbers])
+    file.convert("RGB").save(pair.mask)
+    with pytest.raises(BadInput, match=r"a_mask\.png is coloured"):
+        read(pair, "camvid")
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "RGB", "RGBA", "P", "I;16"])
+def test_black_and_white_is_a_mask_however_it_is_stored(mode: str, tmp_path: Path) -> None:
+    pair = Pair("a", tmp_path / "a.png", tmp_path / "a_mask.png")
+    PIL.Image.new("RGB", (8, 8)).save(pair.image)
+    person = np.arange(64).reshape(8, 8) % 3 == 0
+    file = PIL.Image.fromarray(person.astype(np.uint8) * 255)
+    if mode == "I;16":
+        file = PIL.Image.fromarray(person.astype(np.uint16) * 65535)
+    elif mode == "P":
+        file = PIL.Image.fromarray(person.astype(np.uint8), "P")
+        file.putpalette([0, 0, 0, 255, 255, 255])
+    else:
+        file = file.convert(mode)
+    file.save(pair.mask)
+    assert np.array_equal(read(pair)[1], person)
+
+
 @pytest.mark.parametrize(("layout", "refused"), [("pairs", True), ("eg1800", True), ("camvid", False)])
 def test_masks_of_zeros_and_ones_are_not_taken_for_background(layout: str, refused: bool, tmp_path: Path) -> None:
     pair = Pair("a", tmp_path / "a.png", tmp_path / "a_mask.png")
@@ -163,7 +220,7 @@ def test_masks_of_zeros_and_ones_are_not_taken_for_background(layout: str, refus
     values[:4] = 1
     PIL.Image.fromarray(values).save(pair.mask)
     if refused:
-        with pytest.raises(BadInput, match=rf"a_mask\.png has the values 0 and 1, layout {layout} .*multiply by 255"):
+        with pytest.raises(BadInput, match=rf"a_mask\.png has values up to 1; layout {layout} takes 0, and 255"):
             read(pair, layout)
     else:
         assert len(np.unique(read(pair, layout)[1])) == 2

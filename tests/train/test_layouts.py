@@ -30,7 +30,7 @@ def test_plain_folders_need_no_manifest(tmp_path: Path) -> None:
     put(tmp_path / "a/images/lonely.jpg", 10)
     put(tmp_path / "a/masks/x.png", 255)
     put(tmp_path / "b/images/y.jpg", 10)
-    put(tmp_path / "b/masks/y.png", 200)
+    put(tmp_path / "b/masks/y.png", 0)
     pairs = find_pairs("pairs", tmp_path, "a+b")
     assert [p.name for p in pairs] == ["x", "y"]
     assert [int(read(p)[1].max()) for p in pairs] == [1, 0]

@@ -16,9 +16,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightseg.errors import BadInput, OutputError
+from lightseg.errors import BadInput, OutputError, WeightsError
 from lightseg.train import checkpoint, losses
-from lightseg.train.logs import Silent
+from lightseg.train.logs import Files, Silent
 from lightseg.train.loop import Diverged, Stopped
 from lightseg.train.recipe import Recipe
 from lightseg.train.run import Job, fit
@@ -70,7 +70,7 @@ def test_sigterm_saves_and_the_resumed_run_is_equal(
     recipe = tiny()
     fit(Job(recipe, demo, tmp_path / "whole"))
     stop = StopAt(step, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(Stopped, match=f"{where}; go on with --resume"):
+    with pytest.raises(Stopped, match=f"{where}, and saved; the same command with --resume"):
         fit(Job(recipe, demo, tmp_path / "halves", stop))
     fit(Job(recipe, demo, tmp_path / "halves", resume=True))
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "halves"))
@@ -150,6 +150,58 @@ def test_another_recipe_cannot_resume(demo: Path, tmp_path: Path, tiny: Make) ->
         fit(Job(tiny(), demo, tmp_path))
 
 
+def test_a_refused_resume_leaves_the_recipe_that_made_the_checkpoint(demo: Path, tmp_path: Path, tiny: Make) -> None:
+    with pytest.raises(Stopped):
+        fit(Job(tiny(), demo, tmp_path, StopAt(1, lambda: os.kill(os.getpid(), signal.SIGTERM))))
+    before = (tmp_path / "recipe.yaml").read_text()
+    with pytest.raises(BadInput, match="other values of lr"):
+        fit(Job(tiny(lr=1.0), demo, tmp_path, resume=True))
+    assert (tmp_path / "recipe.yaml").read_text() == before
+
+
+def test_a_stopped_first_stage_is_kept_and_gone_on_with(demo: Path, tmp_path: Path, tiny: Make) -> None:
+    recipe = tiny(encoder_epochs=2, epochs=1, batch=8)
+    fit(Job(recipe, demo, tmp_path / "whole", Files(tmp_path / "whole")))
+    out = tmp_path / "halves"
+    with pytest.raises(Stopped, match=r"epoch 2, step 1, .*the same command with --resume"):
+        fit(Job(recipe, demo, out, StopAt(3, lambda: os.kill(os.getpid(), signal.SIGTERM))))
+    with pytest.raises(BadInput, match="already holds a run"):
+        fit(Job(recipe, demo, out))
+    fit(Job(recipe, demo, out, resume=True))
+    assert_same(weights(tmp_path / "whole"), weights(out))
+    rows = {name: (tmp_path / "whole" / name / "log.csv").read_text().count("\n") - 1 for name in ("encoder", ".")}
+    assert rows == {"encoder": 2, ".": 1}, "each stage has its own log"
+
+
+def test_files_a_run_goes_on_from_are_no_weights(demo: Path, tmp_path: Path, tiny: Make) -> None:
+    """They do not say how to feed the network: taken for weights, they would score nothing without a word."""
+    fit(Job(tiny(epochs=1, batch=8, keep="best"), demo, tmp_path))
+    for name in (checkpoint.NAME, checkpoint.BEST):
+        with pytest.raises(WeightsError, match=rf"{name} is what a training run goes on from.*\.safetensors"):
+            create_model("sinet", tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"layout": "camvid"}, "layout camvid has streets, and the network is for portraits; its layouts are pairs"),
+        ({"model": "c3net"}, "layout pairs has portraits, and the network is for streets; its layouts are cityscapes"),
+        ({"height": 100}, "try height=96 width=64"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_training(
+    demo: Path, tmp_path: Path, tiny: Make, changes: dict[str, object], said: str
+) -> None:
+    with pytest.raises(BadInput, match=said):
+        fit(Job(tiny(init="random", **changes), demo, tmp_path, StopAt(1, lambda: pytest.fail("it trained"))))
+
+
+def test_a_street_network_has_no_teachers(demo: Path, tmp_path: Path, tiny: Make) -> None:
+    street = {"model": "c3net", "layout": "camvid", "train_folder": "street_train", "val_folder": "street_val"}
+    with pytest.raises(BadInput, match="c3net knows more than two classes"):
+        fit(Job(tiny(**street, teachers=["sinet"], teacher_weight=1), demo, tmp_path))
+
+
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(BadInput, match=r"checkpoint.pt is damaged"):
@@ -160,6 +212,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 def test_two_processes_train_like_one(demo: Path, tmp_path: Path) -> None:
     arguments = ["--data", str(demo), "--recipe", "sinet_portrait", "init=random", "revive=false", "compile=false"]
     arguments += ["height=64", "width=64", "batch=8", "epochs=3", "holdout=0", "warmup_steps=2", "ema=0"]
+    arguments += ["keep=best", "validate_every=3"]  # the others end while the first still chooses
     scores = {}
     for count in (1, 2):
         start = ["-m", "torch.distributed.run", "--nproc-per-node", str(count), "--master-port", str(29530 + count)]
@@ -179,6 +232,7 @@ def test_two_processes_train_like_one(demo: Path, tmp_path: Path) -> None:
     [
         ("sinet", {"encoder_epochs": 1, "keep": "best", "schedule": "halve", "optimiser": "adam", "normalise": "data"}),
         ("extremec3net", {"encoder_epochs": 1, "loss": "lovasz", "channels_last": False}),
+        ("extremec3net", {"class_weights": True}),
         ("sinet", {"amp": True}),
         ("sinet", {"workers": 2, "scales": [1.0, 0.5]}),
         ("sinet", {"optimiser": "sgd", "schedule": "poly", "warmup_share": 0.5, "ema": 0, "augment": "none"}),

@@ -21,6 +21,12 @@ def test_every_recipe_of_the_package_is_whole(name: str) -> None:
     assert (recipe.aux_weight > 0) == (recipe.model == "sinet_cityscapes")
 
 
+@pytest.mark.parametrize("name", recipes.available())
+def test_no_recipe_reads_images_smaller_than_it_trains_on(name: str) -> None:
+    recipe = recipes.load(name)
+    assert recipe.cache_size == 0 or recipe.cache_size >= max(recipe.scales) * max(recipe.height, recipe.width)
+
+
 def test_the_issue_s_recipes_are_there() -> None:
     published = {"sinet_eg1800", "extremec3net_eg1800", "c3net_cityscapes", "c3netv2_cityscapes", "sinet_cityscapes"}
     ours = {"sinet_portrait", "extremec3net_portrait", "c3net_camvid", "c3netv2_camvid", "sinet_camvid"}

@@ -107,6 +107,7 @@ def test_tidying_changes_no_answer_and_leaves_unit_variances(name: str) -> None:
 
 
 def test_tidying_scales_no_filter_beyond_its_limit() -> None:
+    torch.manual_seed(0)
     conv, bn = nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4)
     assert bn.running_var is not None
     bn.running_var.copy_(torch.tensor([1.0, 1e-4, 1e-11, 1e-20]))

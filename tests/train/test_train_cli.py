@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from lightseg.train import recipe as recipes
 from lightseg.train.cli import main, parser
 
 FIRST = ["--recipe", "sinet_portrait", "init=random", "revive=false", "compile=false", "height=64", "width=64"]
@@ -43,8 +44,7 @@ def test_from_no_data_to_scores(tmp_path: Path, capsys: pytest.CaptureFixture[st
     scores = [*FIRST, "--data", data, "--evaluate", f"{weights},random", "--out", str(out / "s"), "--json", "-"]
     capsys.readouterr()
     assert main(scores) == 0
-    text = capsys.readouterr().out
-    report = json.loads(text[text.index("{") :])
+    report = json.loads(capsys.readouterr().out)
     assert report.keys() == {weights, "random", "difference"}
     assert (out / "s" / "per_image.csv").is_file() and (out / "s" / "worst-sinet.png").is_file()
 
@@ -56,7 +56,7 @@ def test_from_no_data_to_scores(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["--recipe", "sinet_portrat", "--data", "."], "did you mean"),
         (["--recipe", "sinet_portrait", "--data", "."], "put images/NAME.jpg"),
         (["--recipe", "sinet_portrait", "--data", ".", "epoch=1"], "did you mean epochs"),
-        (["--recipe", "sinet_portrait", "--data", ".", "height=100"], ""),
+        (["--recipe", "sinet_portrait", "--data", ".", "epochs=.inf"], "recipe key epochs"),
     ],
 )
 def test_mistakes_end_in_one_line(
@@ -123,8 +123,8 @@ def test_overrides_may_stand_between_options(demo: Path, tmp_path: Path, capsys:
     call = ["--recipe", "sinet_portrait", "epochs=1", "--data", str(demo), "height=64", "--check-data", "lr=x"]
     assert main(call) == 1
     assert "recipe key lr: 'x'" in capsys.readouterr().err
-    assert main([*call[:-1], "train_folder=street_train", "--out", str(tmp_path), "val_folder=street_val"]) == 0
-    assert (tmp_path / "street_train.png").is_file()
+    assert main([*call[:-1], "train_folder=portrait_val", "--out", str(tmp_path), "val_folder=portrait_val"]) == 0
+    assert (tmp_path / "portrait_val.png").is_file()
 
 
 @pytest.mark.parametrize("call", [["--generate", "portrait", "--data"], [*FIRST, "--data", "DEMO", "--out"]])
@@ -139,9 +139,28 @@ def test_a_folder_that_cannot_be_written_is_named(
     )
 
 
+def test_generated_pairs_never_replace_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call = ["--generate", "portrait", "--data", str(tmp_path), "--count", "1"]
+    assert main(call) == 0 and main(call) == 0, "generated pairs are replaced by generated pairs"
+    manifest = tmp_path / "portrait_train/manifest.json"
+    for content in ('{"items": []}', "no JSON", None):
+        manifest.unlink() if content is None else manifest.write_text(content)
+        assert main(call) == 1
+        assert "portrait_train holds data that were not generated" in capsys.readouterr().err
+        assert content is None or manifest.read_text() == content
+
+
 def test_the_commands_of_the_guide_parse() -> None:
     guide = (Path(__file__).parents[2] / "docs/training.md").read_text(encoding="utf-8")
-    found = [shlex.split(line, comments=True)[1:] for line in guide.splitlines() if line.startswith("lightseg-train ")]
+    commands = [line for line in guide.splitlines() if line.startswith(("lightseg-train ", "torchrun "))]
+    lines = [shlex.split(line, comments=True) for line in commands]
+    found = [words[1:] for words in lines if words[:1] == ["lightseg-train"]]
     assert len(found) > 3
     for words in found:
         parser().parse_args(words)
+    shared_out = [words for words in lines if words[:1] == ["torchrun"]]
+    assert shared_out
+    for words in shared_out:
+        asked = parser().parse_args(words[words.index("lightseg.train.cli") + 1 :])
+        count = int(words[words.index("--nproc-per-node") + 1])
+        assert recipes.load(asked.recipe, asked.overrides).batch % count == 0, words
