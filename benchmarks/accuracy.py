@@ -45,7 +45,7 @@ def candidate(text: str, size: tuple[int, int] | None = None, threads: int = 1) 
     """
     if text in PEERS or is_foreign(Path(text)):
         return _peer(text, size, threads)
-    if any(text.endswith(target.suffix) for target in TARGETS.values()):
+    if any(Path(text).suffix == target.suffix for target in TARGETS.values()):
         return _artifact(Path(text), size, threads)
     name, _, file = text.partition("=")
     if Path(text).suffix in WEIGHTS_FILES and not file:

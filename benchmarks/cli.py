@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     check(args)
+    known_peers(args)
     earlier = to_add(args)
     to_file = not (sys.stderr if args.json == "-" else sys.stdout).isatty()
     console = Console(stderr=args.json == "-", width=WIDTH if to_file else None)
@@ -71,6 +72,20 @@ def check(args: argparse.Namespace) -> None:
         error("--strict judges measured rows; this measures none")
     if args.to and not args.model:
         error("--to exports a model; name it with --model")
+    if args.out and not args.to:
+        error("--out keeps what --to exports; add --to tflite, for instance")
+    if args.input_size and not (args.model or peer_names(args, True)):
+        error("--input-size is for --model: an exported file has its own")
+    if args.precision != parser().get_default("precision") and not (args.to or args.device == "cuda"):
+        error("--precision is of what --to exports, or of PyTorch on --device cuda; add --to tflite, for instance")
+    if "int8" in args.precision:
+        error("int8 is found with photographs: lightseg-export --precision int8 --calibration DIR, then name the files")
+    if args.chromium and args.device != "browser":
+        error("--chromium belongs to --device browser")
+    if args.benchmark_model and not args.device.startswith("adb:"):
+        error("--benchmark-model belongs to --device adb:SERIAL")
+    if args.profile and args.device != "cpu":
+        error("--profile counts and times nothing on a device; leave --device out")
     if args.roofline and not args.profile:
         error("--roofline sets counts against this machine's limits: add --profile")
     if args.add and not args.report:
@@ -85,6 +100,8 @@ def check(args: argparse.Namespace) -> None:
         error("--resume goes on with a file; name it with --json FILE")
     if args.against and len(args.thread_counts) > 1:
         error("--against compares on one number of threads; give --threads one")
+    if args.against and args.resume:
+        error("--resume goes on with rows, and --against makes comparisons; leave --resume out")
     if (args.graphs or "tf32" in args.precision) and args.device != "cuda":
         error("--graphs and --precision tf32 are of NVIDIA GPUs: add --device cuda")
     if (args.batch or args.torch) and args.device not in ("cpu", "cuda"):
@@ -228,8 +245,13 @@ def to_add(args: argparse.Namespace) -> list[Any]:
         return []
     from lightseg.benchmarks.page.render import require_jinja
     from lightseg.benchmarks.page.view import read_results
+    from lightseg.errors import OutputError
 
     require_jinja()
+    try:
+        args.report.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to {args.report} ({error.strerror}); choose another --report DIR") from error
     return read_results([Path(name) for name in args.add.split(",")] if args.add else [])
 
 
@@ -255,6 +277,14 @@ def peer_names(args: argparse.Namespace, architectures: bool) -> list[str]:
     from lightseg.benchmarks.architectures import ARCHITECTURES
 
     return [name for name in (args.peers or "").split(",") if name and (name in ARCHITECTURES) is architectures]
+
+
+def known_peers(args: argparse.Namespace) -> None:
+    """Refuse a name nobody knows before anything is exported. Errors: `UnknownName`."""
+    from lightseg.benchmarks.peers import check_name
+
+    for name in peer_names(args, False):
+        check_name(name)
 
 
 @contextmanager

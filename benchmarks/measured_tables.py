@@ -12,14 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightseg.benchmarks.page.view import Line, line, read_results
+from lightseg.benchmarks.page.view import Line, environment_of, line, read_results
 from lightseg.benchmarks.results.cited import CITED
 from lightseg.benchmarks.timing.subject import PEER, TWIN
 from lightseg.errors import BadInput
 from lightseg.files import atomic_path
 
 DATA, PAGE = "latency.json", "latency.md"
-FACTS = ("cpu", "virtual_machine", "flags", "load_average", "system", "python", "versions", "commit", "time")
+FACTS = ("cpu", "virtual_machine", "flags", "load_average", "system", "python", "versions", "commit", "time", "resumed")
 NUMBERS = ("network", "runtime", "shape", "threads", "p50", "interval", "cpu", "verdict", "reasons", "note")
 MISSING = "—"
 
@@ -29,7 +29,7 @@ def reduced(path: Path) -> dict[str, Any]:
     (result,) = read_results([path])
     if result["kind"] != "measured" or not result["rows"]:
         raise BadInput(f"{path} holds no timed rows; write it with lightseg-bench ... --json {path.name}")
-    environment = result["environment"]
+    environment = environment_of(result)
     return {
         "kind": "measured",
         "command": " ".join(["lightseg-bench", *result["command"]]),
@@ -61,6 +61,7 @@ def page(data: Mapping[str, Any]) -> str:
     facts = data["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items() if version)
     where = f"{facts['cpu']}{' (virtual machine)' if facts['virtual_machine'] else ''}, {facts['system']}"
+    later = f"; resumed: {facts['resumed']}" if "resumed" in facts else ""
     failed = [f"* {name} has no number: {reason}" for name, reason in data["failed"].items()]
     paragraphs = [
         "# Latency",
@@ -73,8 +74,8 @@ def page(data: Mapping[str, Any]) -> str:
         paragraphs += [f"### {_threads(threads)}", "\n".join(latency_table(data, threads))]
     paragraphs += [
         *(["\n".join(failed)] if failed else []),
-        f"Where: {where}; load {facts.get('load_average', MISSING)}; {facts['time']}, commit {facts['commit']}. "
-        f"With {versions}.",
+        f"Where: {where}; load {facts.get('load_average', MISSING)}; {facts['time']}, commit {facts['commit']}"
+        f"{later}. With {versions}.",
         f"`{data['command']}`",
     ]
     if before := plain_table(data):

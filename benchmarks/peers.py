@@ -62,9 +62,14 @@ def peer_files(names: Sequence[str], announce: Callable[[str], None]) -> list[Pa
     return [_named(name, announce) if not name.endswith(".tflite") else Path(name) for name in names]
 
 
-def _named(name: str, announce: Callable[[str], None]) -> Path:
-    if name not in PEERS:
+def check_name(name: str) -> None:
+    """Errors: `UnknownName` for what is neither a key of `PEERS` nor a .tflite file's."""
+    if name not in PEERS and not name.endswith(".tflite"):
         raise UnknownName("peer", name, [*PEERS, *ARCHITECTURES])
+
+
+def _named(name: str, announce: Callable[[str], None]) -> Path:
+    check_name(name)
     peer = PEERS[name]
     cached = cache_dir() / "peers" / peer.file
     for path in (cached, _installed(peer)):

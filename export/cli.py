@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lightseg.cli import add_json, add_model, command, emit_json, model_names, run, say, size
+from lightseg.cli import add_json, add_model, command, emit_json, model_names, refuse_unheeded, run, say, size
 
 EXAMPLES = """\
   lightseg-export --model sinet --to tflite
@@ -34,7 +34,7 @@ UNHEEDED = {
     "matrix": ("weights", "input_size", "output", "preprocess", "dynamic", *_NO_VARIANT, "explain"),
     "explain": ("calibration", "evaluation", "max_drop", *_NO_VARIANT),
 }
-"""By mode, the options that would change nothing in it: given all the same, they are a misunderstanding."""
+"""By mode, the options that would change nothing in it."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -85,16 +85,16 @@ def _main(args: argparse.Namespace) -> int:
         return _list(args)
     for mode in UNHEEDED:
         if getattr(args, mode):
-            _refuse_unheeded(args, mode)
+            refuse_unheeded(parser(), args, f"--{mode}", UNHEEDED[mode])
     if args.matrix:
         from lightseg.export.matrix_mode import matrix
 
         return matrix(args)
     args.precision = args.precision or "fp32"
-    from lightseg.errors import BadInput, LightsegError
+    from lightseg.errors import LightsegError
 
     if not args.model or not args.to:
-        raise BadInput("say what to export: --model NAME --to TARGET, for instance --model sinet --to tflite")
+        parser().error("say what to export: --model NAME --to TARGET, for instance --model sinet --to tflite")
     if args.explain:
         return _explain(args)
     records, seconds, failures = [], [], []
@@ -113,17 +113,6 @@ def _main(args: argparse.Namespace) -> int:
     for failure in failures:
         print(f"lightseg-export: {failure}", file=sys.stderr)
     return 1 if failures else 0
-
-
-def _refuse_unheeded(args: argparse.Namespace, mode: str) -> None:
-    """Errors: `BadInput` for an option that ``mode`` would not look at."""
-    from lightseg.errors import BadInput
-
-    default = parser().get_default
-    given = [name for name in UNHEEDED[mode] if getattr(args, name) != default(name)]
-    if given:
-        words = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise BadInput(f"--{mode} takes no notice of {words}; leave out either")
 
 
 def _jobs(args: argparse.Namespace) -> Iterator[Callable[[], Any]]:

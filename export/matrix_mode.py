@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Set
 from dataclasses import asdict
 
 from lightseg.cli import emit_json, say
@@ -30,12 +31,32 @@ def matrix(args: argparse.Namespace) -> int:
     for name in asked[0]:
         create_model(name)  # weights that are missing say nothing about a target
     models, targets, precisions = asked
+    if "int8" in precisions:
+        _check_photographs(args, {MODELS[name].task for name in models})
     int8 = {str(task): _int8_words(args, task) for task in dict.fromkeys(spec.task for spec in MODELS.values())}
     cells = run_matrix(Path(args.out), models, targets, precisions, lambda text: say(args, text), int8)
     counts = {status: sum(c.status == status for c in cells) for status in ("validated", "blocked", "not run")}
     say(args, f"{', '.join(f'{n} {status}' for status, n in counts.items())}: see {args.out}/support.md")
     emit_json(args.json, [asdict(cell) for cell in cells])
     return 0
+
+
+def _check_photographs(args: argparse.Namespace, tasks: Set[str]) -> None:
+    """Refuse here what every int8 cell would fail at: a slip of the pen is no evidence against a target.
+
+    Errors: `BadInput` for folders that are missing, too small or overlap, and for options without them.
+    """
+    from pathlib import Path
+
+    from lightseg.errors import BadInput
+    from lightseg.export.quantization.calibration import COUNTS, gather
+
+    if not args.calibration and (args.evaluation or args.max_drop is not None):
+        raise BadInput("--evaluation and --max-drop belong to int8: add --calibration DIR")
+    for task in sorted(tasks):
+        calibration, evaluation = _folder(args.calibration, task), _folder(args.evaluation, task)
+        if calibration:
+            gather(Path(calibration), Path(evaluation) if evaluation else None, COUNTS[task])
 
 
 def _int8_words(args: argparse.Namespace, task: str) -> list[str]:

@@ -44,7 +44,7 @@ def _main(args: argparse.Namespace) -> int:
     from lightseg.predict import write_prediction
 
     if args.artifact and (args.model or args.weights):
-        raise BadInput("give either --artifact FILE or --model NAME, not both")
+        parser().error("give either --artifact FILE or --model NAME, not both")
     if args.artifact and args.input_size:
         raise BadInput("an exported file has its own size; leave --input-size out, or give --model NAME")
     _check_names(args.image)

@@ -46,8 +46,12 @@ def _wrong(artifact: Artifact) -> Iterator[str]:
         return
     if not _about(artifact.preprocess):
         yield f"preprocess {artifact.preprocess}"
-    if not artifact.labels.names:
-        yield "no labels"
+    if not all(isinstance(word, str) for word in (artifact.model, artifact.tag)):
+        yield f"model {artifact.model!r}, tag {artifact.tag!r}"
+    if not isinstance(artifact.weights, dict) or not isinstance(artifact.weights.get("sha256"), str):
+        yield f"weights {artifact.weights!r}"
+    if len(artifact.labels.names) < 2 or len(artifact.labels.names) != len(artifact.labels.colours):
+        yield f"{len(artifact.labels.names)} labels, {len(artifact.labels.colours)} colours"
     agreement: Any = artifact.tolerance.get("agreement") if isinstance(artifact.tolerance, dict) else None
     if not _number(agreement) or not 0 <= agreement <= 1:
         yield f"tolerance {artifact.tolerance}"

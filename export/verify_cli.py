@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightseg.cli import add_json, add_threads, command, emit_json, model_names, positive, run, say
+from lightseg.cli import add_json, add_threads, command, emit_json, model_names, positive, refuse_unheeded, run, say
 from lightseg.export.junit import Case, write_junit
 
 EXAMPLES = """\
@@ -26,6 +26,16 @@ EXAMPLES = """\
   lightseg-verify --self-test --to onnx --precision int8   the same in eight bits: grids, scales and zero points too
 exit status: 0 proven, 1 not equal or not usable, 2 wrong usage
 """
+
+_SEEDED = ("model", "to", "precision")
+_PROOF = ("torch", "runtime", "images", "limit")
+UNHEEDED = {
+    "self_test": ("bisect", "gpu_delegate", "out", *_PROOF),
+    "bisect": ("gpu_delegate", *_PROOF, *_SEEDED),
+    "gpu_delegate": ("weights", "out", *_PROOF, *_SEEDED),
+    "": _SEEDED,
+}
+"""By mode, the options that would change nothing in it."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,6 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(args: argparse.Namespace) -> int:
+    mode = next((mode for mode in UNHEEDED if mode and getattr(args, mode)), "")
+    refuse_unheeded(
+        parser(), args, f"--{mode.replace('_', '-')}" if mode else "a proof without --self-test", UNHEEDED[mode]
+    )
     if args.self_test:
         return _self_test(args)
     from lightseg.errors import LightsegError
@@ -64,6 +78,10 @@ def _main(args: argparse.Namespace) -> int:
         parser().error("say which files, or try the proof itself with --self-test")
     if args.out and not args.bisect:
         parser().error("--out is the folder for the reproductions of --bisect")
+    if args.weights and not (args.bisect or args.torch or args.images):
+        parser().error("--weights is for a comparison with PyTorch: add --torch, --images DIR or --bisect")
+    if args.limit and not args.images:
+        parser().error("--limit is a number of photographs: add --images DIR")
     examine = _bisected if args.bisect else _on_gpu if args.gpu_delegate else _verified
     results: list[dict[str, Any]] = []
     cases = []
@@ -155,13 +173,13 @@ def _emit_junit(args: argparse.Namespace, cases: Sequence[Case]) -> None:
 
 def _self_test(args: argparse.Namespace) -> int:
     """One target that cannot be tried does not keep the others from it."""
-    from lightseg.errors import BadInput, LightsegError
+    from lightseg.errors import LightsegError
     from lightseg.export.selftest import self_test
     from lightseg.export.targets import named_targets
     from lightseg.zoo import create_model
 
     if args.artifact:
-        raise BadInput("--self-test makes its own files; leave out the names")
+        parser().error("--self-test makes its own files; leave out the names")
     names = model_names(args.model, "")
     targets = named_targets(args.to, args.precision)
     models = [create_model(name, args.weights) for name in names]

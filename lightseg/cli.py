@@ -6,12 +6,14 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightseg.errors import LightsegError, MissingExtra
+from lightseg.errors import BadInput, LightsegError, MissingExtra
 
+JSON_FILES = {".json", ""}
+"""What a file may be called that ``--json`` writes over; ``/dev/stdout`` may be a file too."""
 Main = Callable[[argparse.Namespace], int | None]
 
 EXTRA_OF = {"cv2": "train", "yaml": "train"}
@@ -73,8 +75,22 @@ def add_model(parser: argparse.ArgumentParser, many: bool = False) -> None:
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--json", nargs="?", const="-", metavar="FILE", help="the result as JSON, to FILE or standard output"
+        "--json",
+        nargs="?",
+        const="-",
+        type=_json_file,
+        metavar="FILE",
+        help="the result as JSON, to FILE or standard output",
     )
+
+
+def _json_file(text: str) -> str:
+    """Not a photograph or an artifact that merely follows ``--json`` and would be written over."""
+    path = Path(text)
+    if path.is_dir() or (path.is_file() and path.suffix.lower() not in JSON_FILES):
+        what = "is a folder" if path.is_dir() else "is no .json file"
+        raise argparse.ArgumentTypeError(f"{text} {what}; it would be written over: put --json last, or name another")
+    return text
 
 
 def add_threads(parser: argparse.ArgumentParser, default: int = 1) -> None:
@@ -102,7 +118,20 @@ def model_names(text: str | None, default: str) -> list[str]:
         from lightseg.zoo import MODELS
 
         return list(MODELS)
-    return [name for name in (text or default).split(",") if name]
+    names = [name for name in (text or default).split(",") if name]
+    if text and not names:
+        raise BadInput(f"--model {text} names no model; for instance sinet")
+    return names
+
+
+def refuse_unheeded(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, mode: str, unheeded: Iterable[str]
+) -> None:
+    """Exit with status 2 for options that would change nothing in ``mode``: given all the same, they are a mistake."""
+    given = [name for name in unheeded if getattr(args, name) != parser.get_default(name)]
+    if given:
+        words = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        parser.error(f"{mode} takes no notice of {words}; leave out either")
 
 
 def say(args: argparse.Namespace, text: str, end: str = "\n") -> None:

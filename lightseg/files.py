@@ -19,8 +19,14 @@ def atomic_path(path: Path, folder: bool = False) -> Iterator[Path]:
 
     On any error the temporary file goes and ``path`` stays as it was. Operating-system errors (no space, read-only
     folder) become `OutputError`. No system replaces a folder in one step: for an instant between two renames the old
-    one stands beside ``path`` under a hidden name, whole.
+    one stands beside ``path`` under a hidden name, whole. A link stays, and what it names is replaced; a device or a
+    pipe cannot be replaced and is written to.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield from _straight(path)
+        return
+    if path.is_symlink():
+        path = path.resolve()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = _beside(path, folder)
@@ -34,6 +40,13 @@ def atomic_path(path: Path, folder: bool = False) -> Iterator[Path]:
         raise OutputError(f"cannot write {path} ({error.strerror}); what was there before is untouched") from error
     finally:
         remove(temporary)
+
+
+def _straight(path: Path) -> Iterator[Path]:
+    try:
+        yield path
+    except OSError as error:
+        raise OutputError(f"cannot write {path} ({error.strerror})") from error
 
 
 def files_in(path: Path) -> list[Path]:

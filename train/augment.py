@@ -9,7 +9,8 @@ number of workers, and not on where a run was resumed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import cv2
 import numpy as np
@@ -34,10 +35,12 @@ def squeeze(image: Image, mask: Image, size: Size) -> tuple[Image, Image]:
     return _u8(small), _u8(cv2.resize(mask, (w, h), interpolation=cv2.INTER_NEAREST_EXACT))
 
 
-def portrait(image: Image, mask: Image, size: Size, rng: Rng, another: Another) -> tuple[Image, Image]:
+def portrait(
+    image: Image, mask: Image, size: Size, rng: Rng, another: Another, zoom: Sequence[float] = (0.8, 1.45)
+) -> tuple[Image, Image]:
     """Our portrait augmentation: lifelike geometry in two thirds, backgrounds of other photos in a sixth, colour."""
     if rng.random() < 0.65:
-        image, mask = _affine(image, mask, size, rng)
+        image, mask = _affine(image, mask, size, rng, zoom)
     else:
         image, mask = squeeze(image, mask, size)
     if rng.random() < 0.17:
@@ -103,7 +106,9 @@ def plain(image: Image, mask: Image, size: Size, rng: Rng, another: Another) -> 
     return squeeze(image, mask, size)
 
 
-AUGMENTATIONS: dict[str, Callable[[Image, Image, Size, Rng, Another], tuple[Image, Image]]] = {
+Augment = Callable[[Image, Image, Size, Rng, Another], tuple[Image, Image]]
+
+AUGMENTATIONS: dict[str, Augment] = {
     "none": plain,
     "portrait": portrait,
     "portrait_published": portrait_published,
@@ -112,17 +117,22 @@ AUGMENTATIONS: dict[str, Callable[[Image, Image, Size, Rng, Another], tuple[Imag
 }
 
 
+def drawn_by(name: str, zoom: Sequence[float]) -> Augment:
+    """The augmentation called ``name``; ``zoom`` is heeded by `portrait` alone."""
+    return partial(portrait, zoom=zoom) if name == "portrait" else AUGMENTATIONS[name]
+
+
 def _flip(image: Image, mask: Image, rng: Rng) -> tuple[Image, Image]:
     if rng.random() < 0.5:
         return np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
     return image, mask
 
 
-def _affine(image: Image, mask: Image, size: Size, rng: Rng) -> tuple[Image, Image]:
+def _affine(image: Image, mask: Image, size: Size, rng: Rng, zoom: Sequence[float]) -> tuple[Image, Image]:
     """Mild rotation, scale, aspect and shift on top of the squeeze; border pixels and their labels are repeated."""
     h, w = image.shape[:2]
     angle = math.radians(rng.normal(0, 9))
-    scale = math.exp(rng.uniform(math.log(0.8), math.log(1.45)))
+    scale = math.exp(rng.uniform(math.log(zoom[0]), math.log(zoom[1])))
     aspect = math.exp(rng.uniform(-0.14, 0.14))
     sx, sy = scale * aspect * size[1] / w, scale / aspect * size[0] / h
     dx, dy = rng.uniform(-0.13, 0.13, 2)

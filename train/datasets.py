@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, Sampler
 
 from lightseg.errors import BadInput
 from lightseg.spec import Preprocess
-from lightseg.train.augment import AUGMENTATIONS, Image, Size, settled
+from lightseg.train.augment import Image, Size, drawn_by, settled
 from lightseg.train.layouts import LAYOUTS, PERSON, Pair, class_table
 from lightseg.train.recipe import Recipe
 
@@ -132,7 +132,7 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
         rng = np.random.default_rng((recipe.seed, turn, index))
         epoch, scale = divmod(turn, len(self.sizes))
         calm = epoch >= round(recipe.epochs * (1 - recipe.settle))
-        augment = settled if calm else AUGMENTATIONS[recipe.augment]
+        augment = settled if calm else drawn_by(recipe.augment, recipe.zoom)
         image, mask = self.raw(index)
         if self.taught:
             mask = np.dstack([mask, self.taught[index]])

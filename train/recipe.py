@@ -55,6 +55,8 @@ class Recipe:
 
     # augmentation
     augment: Augmentation = "portrait"
+    zoom: tuple[float, ...] = (0.8, 1.45)
+    """For ``portrait``: the smallest and the largest scale."""
     settle: float = 0.0
     """The last share of the epochs sees images as the evaluation does: flip and mild colour only."""
 
@@ -68,7 +70,8 @@ class Recipe:
     """Weight classes by 1 / ln(1.10 + share of the pixels)."""
     aux_weight: float = 0.0
     teachers: tuple[str, ...] = ()
-    """Two-class models whose mean answer, mirror images included, is learned beside the labels; sinet.lightseg, say."""
+    """Two-class models whose mean answer, mirror images included, is learned beside the labels: NAME.TAG, NAME=WEIGHTS
+    FILE, or a .tflite file that turns an RGB image in 0…1 into the probability of a person, as MediaPipe's do."""
     teacher_scales: tuple[float, ...] = (1.0,)
     """Sizes the teachers see an image at, as shares of height and width."""
     teacher_weight: float = 0.0
@@ -153,12 +156,18 @@ def build(data: Mapping[str, Any]) -> Recipe:
         raise BadInput("the recipe names no model; add for instance `model: sinet`")
     recipe = Recipe(**{k: coerce(k, v, hints[k]) for k, v in data.items()})
     check_ranges(recipe)
+    if len(recipe.zoom) != 2 or recipe.zoom[0] > recipe.zoom[1]:
+        raise BadInput(
+            f"recipe key zoom: {list(recipe.zoom)} is no smallest and largest scale, for instance [0.8,1.45]"
+        )
     if bool(recipe.teachers) != bool(recipe.teacher_weight):
         raise BadInput("teachers and teacher_weight belong together: say teachers=sinet.lightseg teacher_weight=1")
     return recipe
 
 
-ABOVE_ZERO = ("height", "width", "scales", "teacher_scales", "epochs", "batch", "lr", "edge_width", "validate_every")
+ABOVE_ZERO = (
+    "height", "width", "scales", "zoom", "teacher_scales", "epochs", "batch", "lr", "edge_width", "validate_every"
+)  # fmt: skip
 BELOW_ONE = ("holdout", "warmup_share", "momentum", "ema")
 
 

@@ -1,8 +1,9 @@
 """Distillation: what several trained networks say together about the images a smaller one is learning from.
 
-One network's answers for an image, for its mirror image and for the image at another size differ by chance, and their
-mean is better than any one of them. The teachers answer once per training image, before training; the answer then goes
-through the same geometry as the label, so that a step of training costs what it costs without them.
+Teachers are networks of ours, or somebody else's ``.tflite`` files. One network's answers for an image, for its mirror
+image and for the image at another size differ by chance, and their mean is better than any one of them. The teachers
+answer once per training image, before training; the answer then goes through the same geometry as the label, so that a
+step of training costs what it costs without them.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lightseg.errors import BadInput
+from lightseg.errors import BadInput, MissingExtra
 from lightseg.files import atomic_path
 from lightseg.spec import Preprocess
 from lightseg.train.augment import Image, Size, squeeze
@@ -35,13 +37,18 @@ class Teacher:
     """The mean probability of class 1 over networks, image sizes and mirror images."""
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        """Networks and sizes are the recipe's. Errors: `BadInput` for more than two classes, `UnknownName`."""
+        """Networks and sizes are the recipe's.
+
+        Errors: `BadInput` for more than two classes, and for files that are no teachers; `UnknownName`; `MissingExtra`.
+        """
         if len(find_spec(recipe.model).labels.names) != 2:
             raise BadInput(
                 f"{recipe.model} knows more than two classes, teachers are for portraits: leave teachers out"
             )
-        models = [create_model(name) for name in recipe.teachers]
-        for name, model in zip(recipe.teachers, models):
+        self.files = [File(Path(name)) for name in recipe.teachers if _is_file(name)]
+        names = [name for name in recipe.teachers if not _is_file(name)]
+        models = [create_model(name, weights or None) for name, _, weights in (n.partition("=") for n in names)]
+        for name, model in zip(names, models):
             if len(model.spec.labels.names) != 2:
                 raise BadInput(f"{name} knows more than two classes; teachers are for portraits: leave teachers out")
         self.networks: list[tuple[nn.Module, Preprocess, list[Size]]] = [
@@ -53,20 +60,57 @@ class Teacher:
     def __call__(self, image: Image) -> Image:
         """An RGB image (H×W×3) → 255 times the probability, H×W."""
         answers = [
-            cv2.resize(
-                self._probability(net, to_tensor(squeeze(image, image, size)[0], preprocess)), image.shape[1::-1]
-            )
+            self._probability(net, to_tensor(squeeze(image, image, size)[0], preprocess))
             for net, preprocess, its_sizes in self.networks
             for size in its_sizes
         ]
-        found: Image = np.rint(255 * np.mean(answers, 0)).astype(np.uint8)
+        answers += [file(image) for file in self.files]
+        mean = np.mean([cv2.resize(answer, image.shape[1::-1]) for answer in answers], 0)
+        found: Image = np.rint(255 * np.clip(mean, 0, 1)).astype(np.uint8)
         return found
 
-    def _probability(self, net: nn.Module, x: Tensor) -> np.typing.NDArray[np.float32]:
+    def _probability(self, net: nn.Module, x: Tensor) -> NDArray[np.float32]:
         both = torch.stack([x, x.flip(2)]).to(self._device)
         logits = F.interpolate(as_two_classes(net(both).float()), x.shape[1:], mode="bilinear")
         person = torch.softmax(logits[:, :2], 1)[:, 1]
         return np.asarray(((person[0] + person[1].flip(1)) / 2).cpu().numpy(), np.float32)
+
+
+class File:
+    """A ``.tflite`` network as MediaPipe's for portraits: an RGB image in 0…1 in, the probability of a person out."""
+
+    def __init__(self, path: Path) -> None:
+        """Errors: `MissingExtra`; `BadInput` for a file that is missing, damaged or of another kind."""
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError as error:
+            raise MissingExtra("a .tflite teacher", "tflite", "ai-edge-litert") from error
+        if not path.is_file():
+            raise BadInput(f"no teacher {path}; name a .tflite file that is there, or a model")
+        try:
+            self._runtime = Interpreter(str(path))
+            self._runtime.allocate_tensors()
+            (self._input,), (self._output,) = self._runtime.get_input_details(), self._runtime.get_output_details()
+        except (ValueError, RuntimeError) as error:
+            raise BadInput(f"{path} cannot be a teacher ({' '.join(str(error).split())})") from error
+        taken, given = [int(n) for n in self._input["shape"]], [int(n) for n in self._output["shape"]]
+        if len(taken) != 4 or taken[::3] != [1, 3] or len(given) != 4 or given[::3] != [1, 1]:
+            raise BadInput(f"{path} turns {taken} into {given}; a teacher turns 1×H×W×3 into 1×H×W×1")
+        self._size = taken[1], taken[2]
+
+    def __call__(self, image: Image) -> NDArray[np.float32]:
+        small = squeeze(image, image, self._size)[0]
+        flipped = self._probability(np.ascontiguousarray(small[:, ::-1]))
+        return np.asarray((self._probability(small) + flipped[:, ::-1]) / 2, np.float32)
+
+    def _probability(self, small: Image) -> NDArray[np.float32]:
+        self._runtime.set_tensor(self._input["index"], small[None].astype(np.float32) / 255)
+        self._runtime.invoke()
+        return np.asarray(self._runtime.get_tensor(self._output["index"])[0, ..., 0], np.float32).copy()
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith(".tflite")
 
 
 def sizes(recipe: Recipe, multiple: int) -> list[Size]:

@@ -105,10 +105,10 @@ Point = tuple[str, str, float, float]
 """Label, runtime, x and y."""
 
 
-def scatter(points: Sequence[Point], names: Mapping[str, str], x_name: str, y_name: str) -> str:
+def scatter(points: Sequence[Point], names: Mapping[int, str], x_name: str, y_name: str) -> str:
     """Points over a logarithmic x axis; ``points`` must not be empty.
 
-    ``names`` are drawn for the points with these labels: above, or below a point that has another one close above it.
+    ``names`` are drawn for the points at these places: above, or below a point that has another one close above it.
     """
     width, height, left, bottom = 720, 330, 56, 42
     xs, ys = [p[2] for p in points], [p[3] for p in points]
@@ -127,10 +127,10 @@ def scatter(points: Sequence[Point], names: Mapping[str, str], x_name: str, y_na
         title = f"<title>{escape(f'{label}: {milliseconds(x)} ms, {y:.2f}')}</title>"
         at = f'cx="{across(x):.1f}" cy="{up(y):.1f}" r="6"'
         parts.append(f'<circle class="{colour(runtime)}" {at}>{title}</circle>')
-    for label, _, x, y in points:
-        if label in names:
+    for index, (_, _, x, y) in enumerate(points):
+        if index in names:
             crowded = any(0 < up(y) - up(other) < 26 for other in ys)
-            parts.append(beside(names[label], across(x) - 14, up(y) + (15 if crowded else -14), width))
+            parts.append(beside(names[index], across(x) - 14, up(y) + (15 if crowded else -14), width))
     return svg(width, height, [*parts, *_titles(x_name, y_name, width, height)], f"{y_name} over {x_name}")
 
 

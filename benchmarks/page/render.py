@@ -10,6 +10,7 @@ from typing import Any
 from lightseg.benchmarks.page import plots, sections
 from lightseg.benchmarks.page.layers import LEGEND, amount
 from lightseg.benchmarks.page.text import as_csv, as_markdown
+from lightseg.benchmarks.page.told import TIMES, where_from
 from lightseg.benchmarks.page.view import Line, View, score_of, view
 from lightseg.errors import MissingExtra
 from lightseg.files import atomic_path
@@ -60,8 +61,11 @@ def as_html(shown: View) -> str:
         legend=plots.legend(line.runtime for line in shown.lines),
         ms=plots.milliseconds,
         half=half_width,
-        scored={line.name: score[1] for line in shown.lines if (score := score_of(shown, line))},
-        reasons=[(line.name, "; ".join([*line.reasons, *filter(None, [line.note])])) for line in _noted(shown)],
+        scores=[score and score[1] for line in shown.lines for score in [score_of(shown, line)]],
+        reasons=[
+            (shown.called(line.name, line), "; ".join([*line.reasons, *filter(None, [line.note])]))
+            for line in _noted(shown)
+        ],
         accuracy=accuracy_plot(shown),
         roof=roofline_plot(shown),
         counters=counter_rows(shown),
@@ -74,13 +78,14 @@ def as_html(shown: View) -> str:
         further=sections.further(shown),
         amount=amount,
         kinds=LEGEND,
+        times=TIMES,
     )
 
 
 def headline(shown: View) -> str:
     """What someone takes home who reads one sentence."""
     if not shown.groups:
-        return "What two forms cost beside each other." if shown.comparisons else "Exact counts; nothing was timed."
+        return _without_rows(shown)
     ours = [group for group in shown.groups if not group.of_others]
     groups = [group for group in ours if len(group.lines) > 1] or ours or list(shown.groups)
     best = [group.fastest for group in groups]
@@ -101,13 +106,24 @@ def headline(shown: View) -> str:
     return f"{text}, {spread} times as fast as PyTorch eager{how}."
 
 
+def _without_rows(shown: View) -> str:
+    if shown.comparisons:
+        return "What two forms cost beside each other."
+    if shown.told:
+        phones = " and ".join(dict.fromkeys(one.where for one in shown.told))
+        return f"What benchmark_model told on {phones}: its own protocol, without samples of ours."
+    return "Exact counts; nothing was timed." if shown.counted or shown.emulated else "Nothing was timed."
+
+
 def machine(shown: View) -> str:
     known = shown.environment
     if not known:
         return ""
-    guest = ", virtual machine" if known["virtual_machine"] else ""
-    cores = ",".join(map(str, known["affinity"]))
-    return f"{known['cpu']}{guest} · pinned to core {cores} · {known['time'][:10]} · commit {known['commit']}"
+    guest = ", virtual machine" if known.get("virtual_machine") else ""
+    cores = ",".join(map(str, known.get("affinity", ())))  # nobody pins a phone's benchmark_model
+    pinned = f"pinned to core {cores}" if cores else ""
+    commit = f"commit {known['commit']}" if "commit" in known else ""
+    return " · ".join(filter(None, [where_from(known) + guest, pinned, known.get("time", "")[:10], commit]))
 
 
 def half_width(line: Line) -> float:
@@ -123,12 +139,12 @@ def accuracy_plot(shown: View) -> str | None:
     names = {"per_image_person_iou": "person IoU, mean over images, %", "confusion_miou": "mean IoU of classes, %"}
     times = {id(line): group.judged(line) for group in shown.groups for line in group.lines}
     scored = [(line, score) for line, score in scored if score[0] == metric]
-    points = [(line.name, line.runtime, times[id(line)], value) for line, (_, value) in scored]
+    points = [(shown.called(line.name, line), line.runtime, times[id(line)], value) for line, (_, value) in scored]
     how = "processor time" if any(group.by_processor_time for group in shown.groups) else "median"
-    fastest = {
-        line.network: min((times[id(o)], o.name) for o, _ in scored if o.network == line.network) for line, _ in scored
-    }
-    labels = {name: network for network, (_, name) in fastest.items()}
+    forms: dict[str, list[int]] = {}
+    for index, (line, _) in enumerate(scored):
+        forms.setdefault(shown.called(line.network, line), []).append(index)
+    labels = {min(indices, key=lambda index: points[index][2]): network for network, indices in forms.items()}
     return plots.scatter(points, labels, f"ms per inference, {how}, log", names[metric])
 
 
@@ -140,7 +156,7 @@ def roofline_plot(shown: View) -> str | None:
         if cost and line.threads == 1 and not line.runtime.endswith(OTHER_ARITHMETIC):
             points.append(
                 (
-                    line.name,
+                    shown.called(line.name, line),
                     line.runtime,
                     cost["macs"] / cost["bytes_moved"],
                     cost["macs"] * line.shape[0] / line.worked / 1e6,

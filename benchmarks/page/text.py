@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 
 from lightseg.benchmarks.page.plots import milliseconds
+from lightseg.benchmarks.page.told import TIMES, Told
 from lightseg.benchmarks.page.view import Line, View, score_of
 
 STATISTICS = ("count", "median_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "min_ms", "mad_ms")
@@ -34,9 +36,22 @@ def as_markdown(shown: View) -> str:
     if any(score_of(shown, line) for line in shown.lines):
         head.append("accuracy, %")
         rows = [[*cells, _score(shown, line)] for cells, line in zip(rows, shown.lines)]
-    lines = [head, [":--", ":--", *["--:"] * 6, ":--", *["--:"] * (len(head) - 9)], *rows]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines) if rows else "Nothing was timed."
-    return f"{table}\n\n`{shown.command}`\n" if shown.command else f"{table}\n"
+    rule = [":--", ":--", *["--:"] * 6, ":--", *["--:"] * (len(head) - 9)]
+    parts = [_table([head, rule, *rows])] if rows else []
+    if shown.told:
+        head = ["network", "runtime", "benchmark_model on", "threads", *(f"{name} ms" for name in TIMES), "verdict"]
+        parts.append(_table([head, [*[":--"] * 3, *["--:"] * (len(TIMES) + 1), ":--"], *map(_told, shown.told)]))
+    parts = parts or ["Nothing was timed."]
+    return "\n\n".join([*parts, *([f"`{shown.command}`"] if shown.command else [])]) + "\n"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def _told(one: Told) -> list[str]:
+    times = [MISSING if value is None else milliseconds(value) for value in one.times.values()]
+    return [one.network, one.runtime, one.where, str(one.threads), *times, one.verdict]
 
 
 def _cells(line: Line) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightseg.benchmarks.page.told import Told, told
 from lightseg.benchmarks.timing.subject import ANOTHER, TWIN
 from lightseg.errors import BadInput
 
@@ -35,6 +36,8 @@ class Line:
     """The artifact's file name; empty for PyTorch eager."""
     memory: int | None = None
     """Largest resident bytes of a process that did nothing but run three images."""
+    precision: str = ""
+    """Empty for float32; the runtime's name ends with it."""
 
     @property
     def size(self) -> str:
@@ -132,6 +135,8 @@ class View:
     """A photograph and what the rows make of it, as `lightseg.benchmarks.samples.samples_of` made them."""
     cited: tuple[Mapping[str, Any], ...] = ()
     """Other people's figures for networks on the page."""
+    told: tuple[Told, ...] = ()
+    """What ``benchmark_model`` told of files on phones."""
 
     @property
     def lines(self) -> list[Line]:
@@ -140,6 +145,11 @@ class View:
     @property
     def verdicts(self) -> dict[str, int]:
         return {v: sum(line.verdict == v for line in self.lines) for v in ("PUBLISHABLE", "NOISY", "INVALID")}
+
+    def called(self, name: str, line: Line) -> str:
+        """``name``, with the size of ``line`` where its network is on the page at several."""
+        sizes = {other.size for other in self.lines if other.network == line.network}
+        return f"{name}, {line.size}" if len(sizes) > 1 else name
 
 
 def read_results(paths: Sequence[Path]) -> list[dict[str, Any]]:
@@ -180,7 +190,7 @@ def _view(of: Mapping[str, Sequence[Mapping[str, Any]]]) -> View:
     first: Mapping[str, Any] = measured[0] if measured else {}
     rows = [row for result in measured for row in result["rows"]]
     return View(
-        environment=_environment(first),
+        environment=environment_of(first),
         command=" ".join(["lightseg-bench", *first.get("command", [])]) if measured else "",
         groups=tuple(groups([line(row) for row in rows])),
         failed={name: reason for result in measured for name, reason in result["failed"].items()},
@@ -194,10 +204,11 @@ def _view(of: Mapping[str, Sequence[Mapping[str, Any]]]) -> View:
         layers={name: one for result in measured for name, one in (result.get("layers") or {}).items()},
         samples=_samples([result["samples"] for result in measured if result.get("samples")]),
         cited=tuple(one for result in measured for one in result.get("cited", ()) if one["kind"] == "cited"),
+        told=tuple(told(one, result["environment"]) for result in measured for one in result.get("summaries") or ()),
     )
 
 
-def _environment(result: Mapping[str, Any]) -> dict[str, Any]:
+def environment_of(result: Mapping[str, Any]) -> dict[str, Any]:
     """Of the first run; when rows were measured in further ones, when and in which state those were."""
     later = [f"{run['time']}, commit {run['commit']}" for run in result.get("resumed") or ()]
     return {**result.get("environment", {}), **({"resumed": "; ".join(later)} if later else {})}
@@ -212,11 +223,11 @@ def _samples(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def line(row: Mapping[str, Any]) -> Line:
     """One row of a measured result."""
     subject = row["subject"]
-    precision = "" if subject["precision"] in ("", "fp32") else f" {subject['precision']}"
+    precision = "" if subject["precision"] in ("", "fp32") else subject["precision"]
     low, high = row["run_p50_interval_ms"]
     return Line(
         network=subject["label"],
-        runtime=subject["runtime"] + precision,
+        runtime=f"{subject['runtime']} {precision}".rstrip(),
         shape=tuple(subject["shape"]),
         threads=row["threads"],
         verdict=row["verdict"],
@@ -227,6 +238,7 @@ def line(row: Mapping[str, Any]) -> Line:
         samples=tuple(ns / 1e6 for process in row["processes"] for ns in process["sampled"]["samples_ns"]),
         file=Path(subject["path"]).name if subject["path"] else "",
         memory=row.get("memory", {}).get("peak_memory_bytes"),
+        precision=precision,
     )
 
 
@@ -242,10 +254,33 @@ def groups(lines: Iterable[Line]) -> list[Group]:
 
 
 def score_of(shown: View, one: Line) -> tuple[str, float] | None:
-    """The accuracy that belongs to a row, as metric and value in percent: its file's, else its model's."""
-    for name in (one.file, one.network, one.network.replace("-", ".", 1)):
-        score = shown.scores.get(name)
-        for metric in ("per_image_person_iou", "confusion_miou"):
-            if name and score and metric in score:
-                return metric, float(score[metric])
-    return None
+    """The accuracy that belongs to a row, as metric and value in percent: its own file's; in PyTorch, its model's.
+
+    None where several candidates of that name were given scores that differ: nothing says which of them the row is.
+    """
+    files = [name for name in shown.scores if _file_name(name) == one.file]
+    names = files if one.file else _model_names(one) & shown.scores.keys()
+    given = [shown.scores[name] for name in names]
+    if not given or any(score != given[0] for score in given):
+        return None
+    known = (metric for metric in ("per_image_person_iou", "confusion_miou") if metric in given[0])
+    return next(((metric, float(given[0][metric])) for metric in known), None)
+
+
+def _file_name(candidate: str) -> str:
+    """Of what lightseg-evaluate was given: a file in whatever folder, or a peer's name."""
+    from lightseg.benchmarks.peers import PEERS
+
+    return PEERS[candidate].file if candidate in PEERS else Path(candidate).name
+
+
+def _model_names(one: Line) -> set[str]:
+    """What lightseg-evaluate may call the model of a row in PyTorch: none unless that is what it scores, which is
+    float32 at the published size."""
+    from lightseg.catalogue import MODELS
+
+    model, _, tag = one.network.partition("-")
+    spec = MODELS.get(model)
+    if spec is None or one.precision or one.shape[2:] != spec.input_size:
+        return set()
+    return {f"{model}.{tag}"} | ({model} if tag == spec.weights[0].tag else set())

@@ -58,6 +58,8 @@ def summarised(
     args: argparse.Namespace, todo: Sequence[Subject], link: Adb, tool: Tool, announce: Callable[[str], None]
 ) -> Report:
     """The same by the phone's ``benchmark_model``; what is finished is in the file, and stays when the phone goes."""
+    if args.resume:
+        raise BadInput("--resume goes on with rows sampled there, and benchmark_model tells summaries; leave it out")
     report, how = Report([], phone_facts(link)), timing_mode.protocol(args)
     rows = [(subject, threads) for subject in todo for threads in args.thread_counts]
     for number, (subject, threads) in enumerate(rows, 1):

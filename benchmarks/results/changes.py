@@ -77,7 +77,9 @@ def _compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
     sides = [entries(old), entries(new)]
     common = [key for key in sides[0] if key in sides[1]]
     if not common:
-        raise BadInput("the two results have no row in common; a row is known by network, runtime, input and threads")
+        raise BadInput(
+            "the two results have no row in common; a row is known by network, runtime, form, input and threads"
+        )
     of = timed if old["kind"] == "measured" else counted
     changes = tuple(one for key in common for one in of(", ".join(key), sides[0][key], sides[1][key]))
     gone, come = (tuple(", ".join(k) for k in a if k not in b) for a, b in (sides, sides[::-1]))
@@ -103,7 +105,17 @@ def _key(row: Mapping[str, Any]) -> Key:
     subject = row["subject"]
     threads = f"{row['threads']} thread" + ("s" if row["threads"] > 1 else "")
     precision = [subject["precision"]] if subject["precision"] not in ("", "fp32") else []
-    return subject["label"], subject["runtime"], *precision, "x".join(map(str, subject["shape"])), threads
+    about = subject["label"], subject["runtime"], *precision, *_form(subject)
+    return *about, "x".join(map(str, subject["shape"])), threads
+
+
+def _form(subject: Mapping[str, Any]) -> list[str]:
+    """What files of one network, runtime and precision differ in; results of earlier versions lack some of it."""
+    if subject["path"] is None:
+        return []
+    output = subject.get("output", "")
+    known = {output: output != "logits", "baked": subject["preprocess"] is None, "dynamic": subject.get("any_batch")}
+    return [name for name, holds in known.items() if name and holds]
 
 
 def timed(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:

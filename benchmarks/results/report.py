@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +84,9 @@ def bench(
     """Measure ``subjects`` in turn, each on every set of cores; a row that fails is recorded and the others go on.
 
     With ``save_to`` the file is written anew after every row, so that an interruption keeps the finished ones; with
-    ``resume`` its rows are taken over and not measured again. ``facts`` are the environment where that is not this
-    machine's; when the device is lost, the rows so far are the result. Errors: `BadInput` where rows cannot be resumed.
+    ``resume`` its rows are taken over and not measured again, and those that nobody asks for now stay. ``facts`` are
+    the environment where that is not this machine's; when the device is lost, the rows so far are the result.
+    Errors: `BadInput` where rows cannot be resumed.
     """
     widest = max(core_sets, key=len)
     report = Report(widest, environment(widest) if facts is None else facts)
@@ -93,10 +94,12 @@ def bench(
     if runs:
         report.environment, report.resumed = runs[0], [*runs[1:], report.environment]
     todo = [(subject, cores) for subject in subjects for cores in core_sets]
+    waiting = dict(done)
     progress = Progress(sum(key(subject, cores, protocol) not in done for subject, cores in todo))
     for subject, cores in todo:
         name = subject.name + (f", {len(cores)} threads" if len(cores) > 1 else "")
         row = done.get(key(subject, cores, protocol))
+        waiting.pop(key(subject, cores, protocol), None)
         if row is not None:
             report.rows.append(row)
             continue
@@ -110,7 +113,8 @@ def bench(
                 break
         finally:
             if save_to is not None:
-                report.save(save_to)
+                replace(report, rows=[*report.rows, *waiting.values()]).save(save_to)
+    report.rows += waiting.values()
     return report
 
 

@@ -49,6 +49,14 @@ def test_help_imports_nothing_heavy() -> None:
         ["--threads", "1,x"],
         ["a.onnx", "--resume"],
         ["a.onnx", "--against", "b.onnx", "--threads", "1,2"],
+        ["a.onnx", "--against", "b.onnx", "--resume", "--json", "r.json"],
+        ["a.onnx", "--out", "here"],
+        ["a.onnx", "--input-size", "64x64"],
+        ["--model", "sinet", "--precision", "fp16"],
+        ["--model", "sinet", "--to", "onnx", "--precision", "int8"],
+        ["a.onnx", "--chromium", "x"],
+        ["a.onnx", "--benchmark-model", "x"],
+        ["--profile", "a.onnx", "--device", "arm64"],
     ],
 )
 def test_usage_errors_exit_2(argv: list[str], capsys: Capture) -> None:
@@ -70,6 +78,8 @@ def test_usage_errors_exit_2(argv: list[str], capsys: Capture) -> None:
         (["--model", "sinet", "--cores", "0,1,2", *TINY], "one for every thread"),
         (["--model", "sinet", "--to", "onnx", "--precision", "fp33", *TINY], "unknown precision 'fp33'"),
         (["--profile", "absent.onnx"], "no file absent.onnx"),
+        (["--model", "sinet", "--to", "onnx", "--peers", "selfi"], "did you mean selfie"),
+        (["absent.onnx", "--report", "/proc/nowhere"], "choose another --report DIR"),
         (["--profile", "absent.txt"], "cannot be counted"),
         (["--profile", "--model", "sinett"], "did you mean sinet"),
     ],
@@ -153,6 +163,26 @@ def test_finished_rows_are_in_the_file_while_the_next_is_measured(
     assert [row.subject.label for row in whole.rows] == ["a", "b"]
     assert len(whole.resumed) == 1
     assert json.loads(path.read_text())["rows"][0] == json.loads(json.dumps(whole.rows[0].to_dict()))
+
+
+def test_a_resumed_run_that_ends_early_keeps_the_rows_it_had(measured: Callable[..., Row], tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    first, second, third = (Subject(name, "x", (1, 3, 8, 8), None) for name in "abc")
+
+    def one(subject: Subject, *_: Any) -> Row:
+        if subject is first:
+            raise KeyboardInterrupt
+        return measured(QUICK, subject)
+
+    def held() -> list[str]:
+        return [row["subject"]["label"] for row in json.loads(path.read_text())["rows"]]
+
+    report.bench([second], QUICK, [[0]], None, path, one=one)
+    with pytest.raises(KeyboardInterrupt):
+        report.bench([first, second], QUICK, [[0]], None, path, resume=True, one=one)
+    assert held() == ["b"]
+    whole = report.bench([third], QUICK, [[0]], None, path, resume=True, one=one)
+    assert held() == [row.subject.label for row in whole.rows] == ["c", "b"]
 
 
 def test_a_run_resumed_elsewhere_is_refused(tmp_path: Path) -> None:

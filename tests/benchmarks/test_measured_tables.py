@@ -71,6 +71,13 @@ def test_the_page_says_where_and_keeps_kinds_apart(result: Path) -> None:
     assert "Qualcomm" in cited and "Qualcomm" not in measured and "| ms, cited |" in cited
 
 
+def test_every_run_that_gave_rows_is_named(result: Path) -> None:
+    data = json.loads(result.read_text())
+    runs = [{**data["environment"], "time": time, "commit": commit} for time, commit in (("later", "d"), ("last", "e"))]
+    result.write_text(json.dumps({**data, "resumed": runs}))
+    assert "; now, commit c; resumed: later, commit d; last, commit e. With torch 2." in page(reduced(result))
+
+
 def test_the_command_writes_both_files(result: Path, tmp_path: Path) -> None:
     assert readme_cli.main(["--latency", str(result), "--out", str(tmp_path / "docs")]) == 0
     data = json.loads((tmp_path / "docs" / DATA).read_text())

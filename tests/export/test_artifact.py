@@ -145,7 +145,11 @@ DAMAGE: dict[str, tuple[Any, str]] = {
     "an output that is no word": (lambda p: _change(p, output=["logits"]), "unknown output"),
     "no tolerance": (lambda p: _change(p, tolerance="x"), "tolerance"),
     "a tolerance of anything": (lambda p: _change(p, tolerance={"agreement": 1e308}), "tolerance"),
-    "no labels": (lambda p: _change(p, labels={"names": [], "colours": []}), "no labels"),
+    "no labels": (lambda p: _change(p, labels={"names": [], "colours": []}), "0 labels"),
+    "a class without a colour": (lambda p: _change(p, labels={"names": ["a", "b"], "colours": []}), "0 colours"),
+    "weights that are a list": (lambda p: _change(p, weights=[]), "weights"),
+    "weights without a hash": (lambda p: _change(p, weights={"tag": "x"}), "weights"),
+    "a tag that is a number": (lambda p: _change(p, tag=3), "tag 3"),
     "preprocessing that divides by zero": (
         lambda p: _change(p, preprocess={"order": "RGB", "mean": [0, 0, 0], "std": [1, 0, 1]}),
         "preprocess",

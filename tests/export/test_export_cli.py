@@ -101,6 +101,21 @@ WRONG: dict[str, tuple[list[str], str]] = {
         [*RANDOM, "--to", "coreml", "--plain", "--deployment-target", "iOS17"],
         "leave --deployment-target",
     ),
+    "no model's name": (["--model", ",", "--to", "onnx"], "--model , names no model"),
+    "no weights file": (["--model", "sinet", "--weights", "none.pth", "--to", "onnx"], "none.pth"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_wrong_words_are_one_line_and_1(what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv, said = WRONG[what]
+    assert cli.main([*argv, "--out", str(tmp_path)]) == 1
+    line = one_line(capsys)
+    assert line.startswith("lightseg-export: ") and said in line
+    assert not list(tmp_path.iterdir())
+
+
+USAGE: dict[str, tuple[list[str], str]] = {
     "engines explained": (
         [*RANDOM, "--to", "tensorrt_rtx", "--explain", "--capability", "8.9"],
         "--explain takes no notice of --capability",
@@ -112,16 +127,16 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "two modes": (["--matrix", "--explain"], "--matrix takes no notice of --explain"),
     "no target": (RANDOM, "--to"),
     "no model": (["--to", "onnx"], "--model"),
-    "no weights file": (["--model", "sinet", "--weights", "none.pth", "--to", "onnx"], "none.pth"),
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
-def test_wrong_words_are_one_line_and_1(what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    argv, said = WRONG[what]
-    assert cli.main([*argv, "--out", str(tmp_path)]) == 1
-    line = one_line(capsys)
-    assert line.startswith("lightseg-export: ") and said in line
+@pytest.mark.parametrize("what", USAGE)
+def test_wrong_usage_is_2(what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv, said = USAGE[what]
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*argv, "--out", str(tmp_path)])
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
     assert not list(tmp_path.iterdir())
 
 

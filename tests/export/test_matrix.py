@@ -168,6 +168,7 @@ def test_every_task_has_its_own_photographs(
     monkeypatch.setitem(RECORD, "quantization", INT8)
     words = ["--matrix", "--model", "sinet,c3netv2", "--to", "onnx", "--precision", "int8", "--out", str(tmp_path)]
     monkeypatch.setattr("lightseg.zoo.create_model", lambda name: None)
+    monkeypatch.setattr("lightseg.export.quantization.calibration.gather", lambda *_: None)
     assert cli.main([*words, "--calibration", "portrait=a,street=b", "--evaluation", "street=c"]) == 0
     assert [command[command.index("--calibration") :] for command in process] == [
         ["--calibration", "a"],
@@ -177,6 +178,22 @@ def test_every_task_has_its_own_photographs(
     assert cli.main([*words, "--out", str(tmp_path / "other"), "--calibration", "portrait=a"]) == 0
     assert len(process) == 1 and "c3netv2" not in process[0]
     assert cli.main([*words, "--calibration", "streets=a"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--calibration", "portrait=portait"], "no folder portait; give --calibration"),
+        (["--evaluation", "photos"], "--evaluation and --max-drop belong to int8: add --calibration DIR"),
+    ],
+)
+def test_a_slip_of_the_pen_is_no_evidence(
+    more: list[str], said: str, process: list[list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--matrix", "--model", "sinet", "--to", "onnx", "--precision", "int8", "--out", str(tmp_path / "m")]
+    assert cli.main([*words, *more]) == 1
+    assert said in capsys.readouterr().err
+    assert not process and not (tmp_path / "m").exists()
 
 
 @pytest.mark.parametrize(

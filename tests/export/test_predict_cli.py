@@ -121,8 +121,6 @@ def test_another_input_size_is_what_the_network_gets(photo: Path, tmp_path: Path
 
 WRONG: dict[str, tuple[list[str], str]] = {
     "model": (["--model", "sinett"], "did you mean sinet"),
-    "both": (["--model", "sinet", "--artifact", "x.onnx"], "not both"),
-    "weights and artifact": (["--weights", "random", "--artifact", "x.onnx"], "not both"),
     "size of an artifact": (["--input-size", "64x64", "--artifact", "x.onnx"], "has its own size"),
     "size": (["--input-size", "230x230"], "try --input-size 224x224"),
     "no artifact": (["--artifact", "none.onnx"], "none.onnx"),
@@ -135,6 +133,13 @@ def test_wrong_words_are_one_line_and_1(what: str, photo: Path, capsys: pytest.C
     assert _run(photo, *argv) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and said in error
+
+
+@pytest.mark.parametrize("argv", [["--model", "sinet"], ["--weights", "random"]])
+def test_a_file_and_a_model_are_too_much(argv: list[str], photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        _run(photo, *argv, "--artifact", "x.onnx")
+    assert caught.value.code == 2 and "not both" in capsys.readouterr().err
 
 
 def test_two_photos_of_one_name_are_refused(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

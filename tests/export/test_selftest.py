@@ -142,7 +142,6 @@ def test_a_target_that_is_refused_leaves_the_others(
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["--self-test", "some.onnx"], "leave out the names"),
         (["--self-test", "--to", "onnxx"], "did you mean"),
         (["--self-test", "--to", ","], "names no target"),
         (["--self-test", "--precision", "int3"], "did you mean int8"),

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from lightseg.errors import ParityError
-from lightseg.export import export, load, read_artifact, verify
+from lightseg.export import export, load, read_artifact, verify, verify_cli
 from lightseg.export.parity import check_goldens
 from lightseg.export.pipeline import Request
 from lightseg.export.reference import Reference
@@ -206,6 +206,28 @@ def test_a_machine_without_pytorch_repeats_the_proof(target: str, alone: Callabl
     else:
         assert done.returncode == 0, done.stderr
         assert "proven" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["a.onnx", "--weights", "w.pth"], "--weights is for a comparison with PyTorch"),
+        (["a.onnx", "--limit", "3"], "--limit is a number of photographs"),
+        (["a.onnx", "--precision", "int8", "--to", "onnx"], "takes no notice of --to, --precision"),
+        (["a.onnx", "--bisect", "--torch", "--images", "d"], "--bisect takes no notice of --torch, --images"),
+        (["a.onnx", "--gpu-delegate", "--weights", "w.pth"], "--gpu-delegate takes no notice of --weights"),
+        (["--self-test", "--runtime", "tensorflow"], "--self-test takes no notice of --runtime"),
+        (["--self-test", "--bisect"], "--self-test takes no notice of --bisect"),
+        (["--self-test", "some.onnx"], "leave out the names"),
+        ([], "say which files"),
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(
+    argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        verify_cli.main(argv)
+    assert caught.value.code == 2 and said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("asked", ["--torch", "--bisect"])

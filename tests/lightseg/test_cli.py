@@ -95,3 +95,21 @@ def test_json_goes_where_it_is_wanted(tmp_path: Path, capsys: pytest.CaptureFixt
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == data
     with pytest.raises(OutputError):
         emit_json(str(tmp_path / "a.json" / "b.json"), data)
+
+
+def test_json_never_swallows_the_file_that_follows_it(
+    parser: argparse.ArgumentParser, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo, earlier = tmp_path / "a.jpg", tmp_path / "r.json"
+    photo.write_bytes(b"a photograph")
+    earlier.write_text("{}")
+    assert parser.parse_args(["--json", str(earlier)]).json == str(earlier)
+    for path, said in ((photo, "is no .json file"), (tmp_path, "is a folder")):
+        with pytest.raises(SystemExit) as caught:
+            parser.parse_args(["--json", str(path)])
+        assert caught.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_a_list_of_no_models_is_refused() -> None:
+    with pytest.raises(BadInput, match="names no model"):
+        model_names(",", "sinet")

@@ -94,3 +94,23 @@ def test_read_only_file_system(target: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(OutputError, match=r"Read-only file system.*--out DIR"), atomic_path(target):
         raise AssertionError("the block must not start")
     assert untouched(target)
+
+
+def test_a_link_stays_and_what_it_names_is_replaced(target: Path) -> None:
+    link = target.with_name("latest.onnx")
+    link.symlink_to(target)
+    with atomic_path(link) as temporary:
+        temporary.write_text("new")
+    assert link.is_symlink() and target.read_text() == "new"
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with atomic_path(pipe) as temporary:
+            temporary.write_text("news")
+        assert os.read(reader, 100) == b"news" and stat.S_ISFIFO(pipe.stat().st_mode)
+    finally:
+        os.close(reader)

@@ -99,6 +99,16 @@ def test_image_and_mask_move_together(name: str, seed: int) -> None:
     assert agree > 0.95
 
 
+def test_the_recipe_s_zoom_is_the_range_of_scales(demo: Path, tiny: Make) -> None:
+    """The person's share of the picture, with a zoom of a half and of two, over the same draws."""
+
+    def share(zoom: float) -> float:
+        samples = Samples(find_pairs("pairs", demo, "portrait_train"), tiny(zoom=[zoom, zoom]), CITY_INPUT)
+        return float(np.mean([samples[turn, i][1].numpy().mean() for turn in range(3) for i in range(16)]))
+
+    assert share(0.5) < 0.9 * share(1.0) < 0.8 * share(2.0)
+
+
 @pytest.mark.parametrize("name", ["portrait", "border_crop"])
 def test_left_and_right_change_places_and_up_and_down_never(name: str) -> None:
     """The authors' C3 code flips upside down."""
@@ -120,7 +130,7 @@ def test_turned_and_scaled_masks_lie_where_their_images_lie(shape: tuple[int, in
     for seed in range(60):
         mask = (np.indices(shape)[seed % 2] < shape[seed % 2] // 2).astype(np.uint8)
         image = np.dstack([mask * 255] * 3)
-        small, label = augment._affine(image, mask, (224, 224), np.random.default_rng(seed))
+        small, label = augment._affine(image, mask, (224, 224), np.random.default_rng(seed), (0.8, 1.45))
         apart.append((label.sum() - small[..., 0].sum() / 255) / 224)
     assert abs(np.mean(apart)) < 0.05, "pixels"
 

@@ -89,6 +89,8 @@ def test_the_saved_recipe_repeats_the_run(tmp_path: Path) -> None:
         ({"clip": "nan"}, "clip: nan is not zero or more"),
         ({"workers": -1}, "workers: -1 is not zero or more"),
         ({"scales": []}, "scales is empty"),
+        ({"zoom": [1.2, 0.8]}, r"zoom: \[1.2, 0.8\] is no smallest and largest scale"),
+        ({"zoom": [1]}, r"zoom: \[1.0\] is no smallest and largest scale"),
         ({"scales": [1, 0]}, "scales: 0 is not above zero"),
         ({"holdout": 1}, "holdout: 1 is a share, from 0 to below 1"),
         ({"ema": 1.5}, "ema: 1.5 is a share"),

@@ -13,15 +13,19 @@ import torch
 import torch.nn.functional as F
 
 from lightseg.errors import BadInput, UnknownName
+from lightseg.export import export
 from lightseg.train import checkpoint, losses, teacher
 from lightseg.train.augment import Image, squeeze
-from lightseg.train.datasets import Samples, to_tensor
+from lightseg.train.datasets import Samples, read, to_tensor
 from lightseg.train.estimate import estimate
+from lightseg.train.layouts import find_pairs
 from lightseg.train.logs import Silent
 from lightseg.train.loop import Stopped
+from lightseg.train.metrics import foreground_iou
 from lightseg.train.recipe import Recipe, build
 from lightseg.train.run import Job, fit
 from lightseg.train.teacher import Teacher
+from lightseg.weights import PACKAGED
 from lightseg.zoo import create_model
 
 Make = Callable[..., Recipe]
@@ -67,6 +71,40 @@ def test_the_teacher_is_the_mean_over_networks_sizes_and_mirror_images(tiny: Mak
     # the mirror of a reduced photo and the reduced mirror image differ by rounding
     assert np.abs(found - 255 * torch.stack(expected).mean(0).numpy()).max() < 3
     assert np.abs(found - 255 * expected[0].numpy()).max() > 8, "one network alone would have passed"
+
+
+def test_somebody_else_s_file_is_one_of_the_teachers(tiny: Make, shared: Path) -> None:
+    """MediaPipe's networks find the person in a photograph; turned round, they find it on the other side."""
+    pytest.importorskip("ai_edge_litert")
+    peers = [str(shared / "peers" / f"selfie_segmentation{end}.tflite") for end in ("", "_landscape")]
+    pair = find_pairs("pairs", shared / "data", "portrait_val")[0]
+    image, mask = read(pair)
+    alone = [Teacher(tiny(teachers=[name], teacher_weight=1.0), CPU)(image) for name in peers]
+    both = Teacher(tiny(teachers=peers, teacher_weight=1.0), CPU)(image)
+    assert np.abs(both - np.mean(alone, 0)).max() <= 1
+    assert foreground_iou((both > 127).astype(np.uint8), mask) > 0.9
+    turned = Teacher(tiny(teachers=peers, teacher_weight=1.0), CPU)(np.ascontiguousarray(image[:, ::-1]))
+    assert np.abs(turned[:, ::-1].astype(int) - both).mean() < 1
+
+
+def test_files_that_are_no_teachers_are_refused(tiny: Make, tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert")
+    with pytest.raises(BadInput, match=r"no teacher nowhere\.tflite"):
+        Teacher(tiny(teachers=["nowhere.tflite"], teacher_weight=1.0), CPU)
+    (tmp_path / "x.tflite").write_bytes(b"no network")
+    with pytest.raises(BadInput, match=r"x\.tflite cannot be a teacher"):
+        Teacher(tiny(teachers=[str(tmp_path / "x.tflite")], teacher_weight=1.0), CPU)
+    made = export(create_model("sinet.lightseg"), "tflite", tmp_path, input_size=(64, 64))
+    with pytest.raises(BadInput, match=r"into \[1, 64, 64, 2\]; a teacher turns"):
+        Teacher(tiny(teachers=[str(made.path)], teacher_weight=1.0), CPU)
+
+
+def test_a_teacher_s_weights_may_be_a_file(tiny: Make) -> None:
+    file = PACKAGED / "sinet_lightseg.safetensors"
+    named, from_file = (
+        Teacher(tiny(teachers=[name], teacher_weight=1.0), CPU)(photo()) for name in ("sinet.lightseg", f"sinet={file}")
+    )
+    assert np.array_equal(named, from_file)
 
 
 @pytest.mark.parametrize(("multiple", "expected"), [(4, (192, 256)), (32, (192, 256)), (128, (128, 256))])

@@ -8,6 +8,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lightseg.benchmarks.page.view import View, view
@@ -49,6 +50,20 @@ def result(measured: Callable[..., Row], answers: dict[str, dict[str, Any]]) -> 
 @pytest.fixture
 def page(result: dict[str, Any]) -> View:
     return view([result])
+
+
+def scores(**percent: float) -> dict[str, Any]:
+    """What lightseg-evaluate writes of candidates called so, and `read_results` makes of it."""
+    pytest.importorskip("cv2", reason="scoring needs the extra train")
+    from lightseg.benchmarks.evaluate_cli import _as_json
+    from lightseg.train.evaluate import Result
+
+    counts = np.array([[3, 1, 0], [1, 3, 0]])
+    results = {
+        name: Result(("a",), ("",), np.array([iou]), np.array([iou]), counts, (0, 1), ("background", "person"), ())
+        for name, iou in percent.items()
+    }
+    return {"kind": "scores", **json.loads(json.dumps(_as_json(results, {}, {})))}
 
 
 class Tags(HTMLParser):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from dataclasses import replace
 from typing import Any
@@ -13,8 +14,10 @@ from lightseg.benchmarks.page.render import accuracy_plot, as_html, headline
 from lightseg.benchmarks.page.sections import cards, further, panels, pictures
 from lightseg.benchmarks.page.text import as_csv, as_markdown
 from lightseg.benchmarks.page.view import View, groups, score_of, view
+from lightseg.benchmarks.peers import PEERS
 from lightseg.benchmarks.results.cited import CITED
-from tests.benchmarks.page.conftest import ENVIRONMENT, Tags
+from lightseg.benchmarks.timing.subject import PEER
+from tests.benchmarks.page.conftest import ENVIRONMENT, Tags, scores
 
 pytest.importorskip("jinja2", reason="the page needs the extra report")
 
@@ -66,11 +69,7 @@ def test_an_invalid_row_is_never_the_fastest(page: View) -> None:
 
 
 def test_accuracy_is_found_by_file_and_by_model(result: dict[str, Any]) -> None:
-    scores = {
-        "sinet-clova-fp32.tflite": {"per_image_person_iou": 95.1, "confusion_miou": 96.0},
-        "sinet.clova": {"per_image_person_iou": 95.2},
-    }
-    shown = view([result, {"kind": "scores", "scores": scores}])
+    shown = view([result, scores(**{"out/sinet-clova-fp32.tflite": 95.1, "sinet.clova": 95.2})])
     assert [score_of(shown, line) for line in shown.lines] == [
         ("per_image_person_iou", 95.2),
         ("per_image_person_iou", 95.1),
@@ -81,6 +80,52 @@ def test_accuracy_is_found_by_file_and_by_model(result: dict[str, Any]) -> None:
     assert plot.count("<circle") == 2 and plot.count(f">{shown.groups[0].network}</text>") == 1
     assert all(f"<title>{line.name}: " in plot for line in shown.lines)
     assert as_markdown(shown).splitlines()[0].endswith("| accuracy, % |")
+
+
+def test_a_model_may_be_called_without_its_default_tag(result: dict[str, Any]) -> None:
+    released, _ = view([result]).lines
+    ours = replace(released, network="sinet-lightseg")
+    shown = view([scores(sinet=95.2)])
+    assert score_of(shown, ours) == ("per_image_person_iou", 95.2) and score_of(shown, released) is None
+
+
+@pytest.mark.parametrize("name", ["selfie", "selfie_landscape", "peers/selfie_segmentation.tflite"])
+def test_accuracy_of_a_peer_is_found_by_its_name_and_by_its_file(name: str, page: View) -> None:
+    known = PEERS.get(name, PEERS["selfie"])
+    peer = replace(page.lines[1], network=known.label, runtime=f"tflite{PEER}", file=known.file)
+    assert score_of(view([scores(**{name: 95.9})]), peer) == ("per_image_person_iou", 95.9)
+    assert score_of(view([scores(sinet=95.9)]), peer) is None
+
+
+def test_a_row_never_has_a_score_that_it_was_not_given(page: View) -> None:
+    eager, file = page.lines
+    shown = view([scores(**{"sinet.clova": 95.2, "sinet.clova with noise of 3": 90.0})])
+    other = replace(eager, shape=(1, 3, 64, 64))
+    half = replace(eager, runtime="PyTorch eager fp16", precision="fp16")
+    assert [score_of(shown, line) for line in (file, other, half)] == [None, None, None]
+    assert score_of(shown, replace(eager, shape=(8, 3, 224, 224))) == ("per_image_person_iou", 95.2)
+    twice = view([scores(**{"a/sinet-clova-fp32.tflite": 95.1, "b/sinet-clova-fp32.tflite": 93.0})])
+    assert score_of(twice, file) is None, "nothing says which of the two it is"
+
+
+def test_sizes_of_one_network_keep_their_own_scores(result: dict[str, Any]) -> None:
+    small = copy.deepcopy(result)
+    for row in small["rows"]:
+        row["subject"]["shape"] = [1, 3, 64, 64]
+    small["rows"][1]["subject"]["path"] = "/x/sinet-clova-fp32-64x64.tflite"
+    given = scores(**{"out/sinet-clova-fp32.tflite": 95.1, "out/sinet-clova-fp32-64x64.tflite": 40.2})
+    shown = view([result, small, given])
+    body = as_html(shown).partition("All rows")[2].partition("</tbody>")[0]
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in body.split("<tr>")[2:]]
+    assert [(row[1], row[2], row[-2]) for row in cells] == [
+        ("PyTorch eager", "224×224", "—"),
+        ("tflite", "224×224", "95.10"),
+        ("PyTorch eager", "64×64", "—"),
+        ("tflite", "64×64", "40.20"),
+    ]
+    plot = accuracy_plot(shown) or ""
+    for size in ("224×224", "64×64"):
+        assert plot.count(f">sinet-clova, {size}</text>") == 1 and f"<title>sinet-clova, tflite, {size}: " in plot
 
 
 def test_counts_and_emulation_stand_on_the_page_too(result: dict[str, Any]) -> None:

@@ -104,6 +104,23 @@ def test_rows_of_one_side_and_the_environment_are_named(
     assert json.loads((old.parent / "c.json").read_text())["changes"][0]["answer"] == "noise"
 
 
+def test_files_of_one_network_keep_apart(result: Result, saved: Callable[..., tuple[Path, Path]]) -> None:
+    (row,) = result["rows"]
+    forms: list[Result] = [
+        {"output": "logits"},
+        {"output": "mask"},
+        {"output": "mask", "preprocess": None},
+        {"any_batch": True},
+    ]
+    file = {**row["subject"], "path": "/x/a.tflite", "preprocess": {}, "runtime": "onnx"}
+    result["rows"] = [{**row, "subject": {**file, **form}} for form in forms]
+    changes = compare_files(*saved(result, result))
+    assert [change.name for change in changes.changes] == [
+        f"sinet-random, onnx{form}, 1x3x64x64, 1 thread" for form in ("", ", mask", ", mask, baked", ", dynamic")
+    ]
+    assert (changes.only_before, changes.only_after) == ((), ())
+
+
 def counts(**values: int) -> Result:
     named = {name.replace("__", "."): value for name, value in values.items()}
     return {"kind": "counted", "artifacts": [{"name": "a.onnx", "counts": named, "missing": {}}]}
