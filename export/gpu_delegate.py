@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from itertools import takewhile
@@ -159,11 +159,6 @@ def _in_child(path: Path) -> dict[str, Any]:
         return {"disagrees": str(error)}
     shares = [error / float(np.abs(g.samples).max()) for error, g in zip(errors, artifact.golden)]
     return {"relative_error": max(shares) if artifact.output == "logits" else None}
-
-
-def refused_kinds(refused: tuple[str, ...]) -> Iterator[str]:
-    """The operators named in ``refused``, each once."""
-    yield from dict.fromkeys(text.partition(":")[0] for text in refused)
 
 
 if __name__ == "__main__":
