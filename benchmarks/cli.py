@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
 
     check(args)
     known_peers(args)
-    earlier = to_add(args)
+    earlier = earlier_results(args)
     to_file = not (sys.stderr if args.json == "-" else sys.stdout).isatty()
     console = Console(stderr=args.json == "-", width=WIDTH if to_file else None)
     mode = mode_of(args)
@@ -43,7 +43,10 @@ def run(args: argparse.Namespace) -> int:
     if mode not in (timing, browsing, remote) or args.json == "-":  # these write their own file, row by row
         cli.emit_json(args.json, data)
     if args.report:
-        write_page(args.report, [*([data] if data else []), *earlier])
+        from lightseg.benchmarks.page.render import write_report
+
+        page, *_ = write_report(args.report, [*([data] if data else []), *earlier])
+        announce(f"look at {page}")
     problems = [*problems, *(not_publishable(data) if args.strict else ())]
     for line in problems:
         print(f"lightseg-bench: {line}", file=sys.stderr)
@@ -239,27 +242,17 @@ def showing(args: argparse.Namespace, console: Console) -> Outcome:
     return None, ()
 
 
-def to_add(args: argparse.Namespace) -> list[Any]:
-    """Earlier results for the page, read before anything is measured: a page that cannot be made is known early."""
+def earlier_results(args: argparse.Namespace) -> list[Any]:
+    """For the page, read before anything is measured: a page that cannot be made is known early."""
     if not args.report:
         return []
     from lightseg.benchmarks.page.render import require_jinja
     from lightseg.benchmarks.page.view import read_results
-    from lightseg.errors import OutputError
+    from lightseg.files import require_folder
 
     require_jinja()
-    try:
-        args.report.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write to {args.report} ({error.strerror}); choose another --report DIR") from error
+    require_folder(args.report, "--report DIR")
     return read_results([Path(name) for name in args.add.split(",")] if args.add else [])
-
-
-def write_page(folder: Path, results: Sequence[Any]) -> None:
-    from lightseg.benchmarks.page.render import write_report
-
-    page, *_ = write_report(folder, results)
-    announce(f"look at {page}")
 
 
 def models(args: argparse.Namespace) -> list[str]:

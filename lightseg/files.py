@@ -49,6 +49,14 @@ def _straight(path: Path) -> Iterator[Path]:
         raise OutputError(f"cannot write {path} ({error.strerror})") from error
 
 
+def require_folder(path: Path, option: str) -> None:
+    """Make the folder now, before the work whose result goes there. Errors: `OutputError` naming ``option``."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to {path} ({error.strerror}); choose another {option}") from error
+
+
 def files_in(path: Path) -> list[Path]:
     """``path`` itself, or every file below it, in an order that depends on names alone."""
     if not path.is_dir():
