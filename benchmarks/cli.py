@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     check(args)
+    check_device(args)
     known_peers(args)
     earlier = earlier_results(args)
     to_file = not (sys.stderr if args.json == "-" else sys.stdout).isatty()
@@ -65,10 +66,6 @@ def check(args: argparse.Namespace) -> None:
     """Exit with status 2 for options that do not go together."""
     error = parser().error
     something = bool(args.artifact or args.model or args.peers)
-    if args.setup and args.device not in ("arm64", "browser"):
-        error("--setup belongs to --device arm64 and --device browser")
-    if args.device == "browser" and args.against:
-        error("--against takes turns with processes of this machine; compare browser results with --compare")
     if not (something or args.setup or args.compare or args.add):
         error("nothing to measure; name an artifact file, or a model with --model sinet")
     if args.strict and (mode_of(args) not in (timing, browsing, remote) or args.against):
@@ -83,12 +80,6 @@ def check(args: argparse.Namespace) -> None:
         error("--precision is of what --to exports, or of PyTorch on --device cuda; add --to tflite, for instance")
     if "int8" in args.precision:
         error("int8 is found with photographs: lightseg-export --precision int8 --calibration DIR, then name the files")
-    if args.chromium and args.device != "browser":
-        error("--chromium belongs to --device browser")
-    if args.benchmark_model and not args.device.startswith("adb:"):
-        error("--benchmark-model belongs to --device adb:SERIAL")
-    if args.profile and args.device != "cpu":
-        error("--profile counts and times nothing on a device; leave --device out")
     if args.roofline and not args.profile:
         error("--roofline sets counts against this machine's limits: add --profile")
     if args.add and not args.report:
@@ -97,24 +88,39 @@ def check(args: argparse.Namespace) -> None:
         error("--report shows latencies, exact counts and the emulated processor, not this")
     if counts_only(args) and not (args.artifact or args.to or args.peers or args.setup):
         error("counts are of files; name an exported one, or add --to tflite to --model")
-    if args.device.startswith(REMOTE) and (args.against or args.report):
-        error("--against and --report are for rows measured here; write --json FILE, and show it with --report --add")
     if args.resume and args.json in (None, "-"):
         error("--resume goes on with a file; name it with --json FILE")
     if args.against and len(args.thread_counts) > 1:
         error("--against compares on one number of threads; give --threads one")
     if args.against and args.resume:
         error("--resume goes on with rows, and --against makes comparisons; leave --resume out")
+    if peer_names(args, True) and (mode_of(args) is not timing or args.against):
+        error("these --peers are architectures in PyTorch: --device cpu or cuda times them, and nothing else")
+    if counts_only(args) and (args.thread_counts != [1] or args.against):
+        error("instructions are counted on one thread, file by file; leave --threads and --against out")
+
+
+def check_device(args: argparse.Namespace) -> None:
+    """Exit with status 2 for options that do not go with the device."""
+    error = parser().error
+    if args.setup and args.device not in ("arm64", "browser"):
+        error("--setup belongs to --device arm64 and --device browser")
+    if args.device == "browser" and args.against:
+        error("--against takes turns with processes of this machine; compare browser results with --compare")
+    if args.chromium and args.device != "browser":
+        error("--chromium belongs to --device browser")
+    if args.benchmark_model and not args.device.startswith("adb:"):
+        error("--benchmark-model belongs to --device adb:SERIAL")
+    if args.profile and args.device != "cpu":
+        error("--profile counts and times nothing on a device; leave --device out")
+    if args.device.startswith(REMOTE) and (args.against or args.report):
+        error("--against and --report are for rows measured here; write --json FILE, and show it with --report --add")
     if (args.graphs or "tf32" in args.precision) and args.device != "cuda":
         error("--graphs and --precision tf32 are of NVIDIA GPUs: add --device cuda")
     if (args.batch or args.torch) and args.device not in ("cpu", "cuda"):
         error("--batch and --torch belong to --device cpu and --device cuda")
     if args.device == "cuda" and peer_names(args, False):
         error("these --peers are .tflite files, which nothing runs on a GPU here; measure them with --device cpu")
-    if peer_names(args, True) and (mode_of(args) is not timing or args.against):
-        error("these --peers are architectures in PyTorch: --device cpu or cuda times them, and nothing else")
-    if counts_only(args) and (args.thread_counts != [1] or args.against):
-        error("instructions are counted on one thread, file by file; leave --threads and --against out")
 
 
 def mode_of(args: argparse.Namespace) -> Mode:

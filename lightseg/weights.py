@@ -55,7 +55,7 @@ def locate(spec: ModelSpec, weights: Weights) -> Path:
         except LightsegError as error:
             reason = str(error)
     elif weights.packaged:
-        reason = "it belongs into the package; install lightseg again"
+        reason = "it belongs in the package; install lightseg again"
     raise WeightsError(
         f"no weights for {spec.name}.{weights.tag}: {weights.file} is not in "
         f"{', '.join(str(p) for p in places)} and {reason}; either point LIGHTSEG_WEIGHTS at a folder that holds it, "

@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lightseg.train.recipe import ZOOM
+
 Image = NDArray[np.uint8]
 Rng = np.random.Generator
 Size = tuple[int, int]
@@ -36,7 +38,7 @@ def squeeze(image: Image, mask: Image, size: Size) -> tuple[Image, Image]:
 
 
 def portrait(
-    image: Image, mask: Image, size: Size, rng: Rng, another: Another, zoom: Sequence[float] = (0.8, 1.45)
+    image: Image, mask: Image, size: Size, rng: Rng, another: Another, zoom: Sequence[float] = ZOOM
 ) -> tuple[Image, Image]:
     """Our portrait augmentation: lifelike geometry in two thirds, backgrounds of other photos in a sixth, colour."""
     if rng.random() < 0.65:

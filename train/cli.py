@@ -157,11 +157,13 @@ def check_data(args: argparse.Namespace, recipe: Recipe, data: Path) -> int:
 
 
 def generate(args: argparse.Namespace, data: Path) -> int:
-    from lightseg.train.generate import write
+    from lightseg.train.generate import refuse_data, write
 
     train_folder, val_folder = (
         ("portrait_train", "portrait_val") if args.generate == "portrait" else ("street_train", "street_val")
     )
+    for folder in (train_folder, val_folder):  # both, before one is written
+        refuse_data(data / folder)
     count = args.count or 64
     write(args.generate, data / train_folder, count, seed=0)
     write(args.generate, data / val_folder, max(4, count // 8), seed=1)

@@ -114,7 +114,10 @@ def batch_of(recipe: Recipe, scale: float, world: World, pairs: int) -> int:
 
 
 def asked(job: Job, samples: Samples, count: int, seconds: float) -> Part:
-    """The teachers' answers for ``count`` images, from those for ``samples``; the first image is not counted."""
+    """The teachers' answers for ``count`` images, from those for ``samples``; the first image is not counted.
+
+    Teachers in ``.tflite`` files are timed too; for a GPU they are not counted, since they stay on the processor.
+    """
     teacher = Teacher(job.recipe, job.world.device)
     teacher(samples.raw(0)[0])
     read = timer(job.recipe, job.world)

@@ -75,8 +75,7 @@ def write(
 
     Errors: `BadInput` where the folder holds data that were not generated; `OutputError`.
     """
-    if not _may_write(folder):
-        raise BadInput(f"{folder} holds data that were not generated, and they stay; choose another --data DIR")
+    refuse_data(folder)
     draw = {"portrait": portrait, "street": street}[kind]
     items = []
     for i in range(count):
@@ -90,14 +89,16 @@ def write(
         temporary.write_text(json.dumps({"note": NOTE, "items": items}), encoding="utf-8")
 
 
-def _may_write(folder: Path) -> bool:
-    """True for a folder that is not there, is empty, or holds generated pairs."""
+def refuse_data(folder: Path) -> None:
+    """Errors: `BadInput` for a folder that holds anything but generated pairs."""
     if not folder.is_dir() or not any(folder.iterdir()):
-        return True
+        return
     try:
-        return bool(json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["note"] == NOTE)
+        generated = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["note"] == NOTE
     except (OSError, ValueError, KeyError, TypeError):
-        return False
+        generated = False
+    if not generated:
+        raise BadInput(f"{folder} holds data that were not generated, and they stay; choose another --data DIR")
 
 
 def _save(path: Path, image: NDArray[np.generic]) -> None:

@@ -21,6 +21,8 @@ Schedule = Literal["cosine", "halve", "poly"]
 Augmentation = Literal["none", "portrait", "portrait_published", "border_crop", "scale_crop"]
 ClassLoss = Literal["cross_entropy", "lovasz"]
 
+ZOOM = (0.8, 1.45)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -55,7 +57,7 @@ class Recipe:
 
     # augmentation
     augment: Augmentation = "portrait"
-    zoom: tuple[float, ...] = (0.8, 1.45)
+    zoom: tuple[float, ...] = ZOOM
     """For ``portrait``: the smallest and the largest scale."""
     settle: float = 0.0
     """The last share of the epochs sees images as the evaluation does: flip and mild colour only."""

@@ -94,8 +94,12 @@ class File:
         except (ValueError, RuntimeError) as error:
             raise BadInput(f"{path} cannot be a teacher ({' '.join(str(error).split())})") from error
         taken, given = [int(n) for n in self._input["shape"]], [int(n) for n in self._output["shape"]]
-        if len(taken) != 4 or taken[::3] != [1, 3] or len(given) != 4 or given[::3] != [1, 1]:
-            raise BadInput(f"{path} turns {taken} into {given}; a teacher turns 1×H×W×3 into 1×H×W×1")
+        floats = self._input["dtype"] == self._output["dtype"] == np.float32
+        if not floats or len(taken) != 4 or taken[::3] != [1, 3] or len(given) != 4 or given[::3] != [1, 1]:
+            kinds = [np.dtype(end["dtype"]).name for end in (self._input, self._output)]
+            raise BadInput(
+                f"{path} turns {kinds[0]} {taken} into {kinds[1]} {given}; a teacher turns float32 1×H×W×3 into 1×H×W×1"
+            )
         self._size = taken[1], taken[2]
 
     def __call__(self, image: Image) -> NDArray[np.float32]:

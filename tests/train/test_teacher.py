@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from lightseg.errors import BadInput, UnknownName
 from lightseg.export import export
+from lightseg.export.pipeline import Request
 from lightseg.train import checkpoint, losses, teacher
 from lightseg.train.augment import Image, squeeze
 from lightseg.train.datasets import Samples, read, to_tensor
@@ -95,8 +96,12 @@ def test_files_that_are_no_teachers_are_refused(tiny: Make, tmp_path: Path) -> N
     with pytest.raises(BadInput, match=r"x\.tflite cannot be a teacher"):
         Teacher(tiny(teachers=[str(tmp_path / "x.tflite")], teacher_weight=1.0), CPU)
     made = export(create_model("sinet.lightseg"), "tflite", tmp_path, input_size=(64, 64))
-    with pytest.raises(BadInput, match=r"into \[1, 64, 64, 2\]; a teacher turns"):
+    with pytest.raises(BadInput, match=r"into float32 \[1, 64, 64, 2\]; a teacher turns"):
         Teacher(tiny(teachers=[str(made.path)], teacher_weight=1.0), CPU)
+    request = Request(input_size=(64, 64), output="probability", preprocess="baked")
+    baked = export(create_model("extremec3net.lightseg"), "tflite", tmp_path, request)
+    with pytest.raises(BadInput, match=r"turns uint8 \[1, 64, 64, 3\] into"):
+        Teacher(tiny(teachers=[str(baked.path)], teacher_weight=1.0), CPU)
 
 
 def test_a_teacher_s_weights_may_be_a_file(tiny: Make) -> None:

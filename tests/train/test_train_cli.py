@@ -148,6 +148,9 @@ def test_generated_pairs_never_replace_data(tmp_path: Path, capsys: pytest.Captu
         assert main(call) == 1
         assert "portrait_train holds data that were not generated" in capsys.readouterr().err
         assert content is None or manifest.read_text() == content
+    manifest.parent.rename(tmp_path / "portrait_val" / "more")
+    (tmp_path / "portrait_val" / "manifest.json").unlink()
+    assert main(call) == 1 and not manifest.parent.exists(), "refused before the other folder is written"
 
 
 def test_the_commands_of_the_guide_parse() -> None:
