@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from lightseg.errors import LightsegError
+from lightseg.errors import LightsegError, Unsupported
 from lightseg.train import checkpoint
 from lightseg.train.checkpoint import Position, State
 from lightseg.train.datasets import Order, Samples
@@ -137,7 +137,26 @@ def prepared(net: nn.Module, recipe: Recipe, world: World) -> Callable[[Tensor],
     if world.size > 1:
         ids = [world.device.index] if world.device.type == "cuda" else None
         called = DistributedDataParallel(net, ids, find_unused_parameters=recipe.encoder_epochs > 0)
-    return torch.compile(called) if recipe.compile else called
+    return compiled(called) if recipe.compile else called
+
+
+def compiled(net: nn.Module) -> Callable[[Tensor], Any]:
+    """``net`` by ``torch.compile``, once for every image size: of one graph for all sizes it makes an error of its own.
+
+    Errors: `Unsupported` at the first call where it cannot be compiled.
+    """
+    from torch._dynamo.exc import TorchDynamoException
+
+    called = torch.compile(net, dynamic=False)
+
+    def call(x: Tensor) -> Any:
+        try:
+            return called(x)
+        except TorchDynamoException as error:
+            reason = str(error).partition("\n")[0]
+            raise Unsupported(f"PyTorch cannot compile the network here ({reason}); pass compile=false") from error
+
+    return call
 
 
 def batches(samples: Samples, order: Order, recipe: Recipe, world: World) -> Iterator[tuple[Tensor, Tensor]]:
