@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightseg import cli
+from lightseg.benchmarks import modes
+from lightseg.benchmarks.modes import peer_names
 from lightseg.benchmarks.options import REMOTE
 from lightseg.benchmarks.options import parser as parser
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 WIDTH = 180
 """Columns of the tables where nobody's terminal says how wide it is."""
-
-Outcome = tuple[Any, Sequence[str]]
-"""What a mode found, as data, and a line for everything that makes the exit status 1."""
-Mode = Callable[[argparse.Namespace, "Console"], Outcome]
+MEASURING = (modes.timing, modes.browsing, modes.remote)
+"""Modes whose rows have a verdict, and are written to ``--json FILE`` one by one."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,13 +35,13 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=args.json == "-", width=WIDTH if to_file else None)
     mode = mode_of(args)
     data, problems = mode(args, console)
-    if mode not in (timing, browsing, remote) or args.json == "-":  # these write their own file, row by row
+    if mode not in MEASURING or args.json == "-":  # these write their own file, row by row
         cli.emit_json(args.json, data)
     if args.report:
         from lightseg.benchmarks.page.render import write_report
 
         page, *_ = write_report(args.report, [*([data] if data else []), *earlier])
-        announce(f"look at {page}")
+        modes.announce(f"look at {page}")
     problems = [*problems, *(not_publishable(data) if args.strict else ())]
     for line in problems:
         print(f"lightseg-bench: {line}", file=sys.stderr)
@@ -68,7 +62,7 @@ def check(args: argparse.Namespace) -> None:
     something = bool(args.artifact or args.model or args.peers)
     if not (something or args.setup or args.compare or args.add):
         error("nothing to measure; name an artifact file, or a model with --model sinet")
-    if args.strict and (mode_of(args) not in (timing, browsing, remote) or args.against):
+    if args.strict and (mode_of(args) not in MEASURING or args.against):
         error("--strict judges measured rows; this measures none")
     if args.to and not args.model:
         error("--to exports a model; name it with --model")
@@ -94,7 +88,7 @@ def check(args: argparse.Namespace) -> None:
         error("--against compares on one number of threads; give --threads one")
     if args.against and args.resume:
         error("--resume goes on with rows, and --against makes comparisons; leave --resume out")
-    if peer_names(args, True) and (mode_of(args) is not timing or args.against):
+    if peer_names(args, True) and (mode_of(args) is not modes.timing or args.against):
         error("these --peers are architectures in PyTorch: --device cpu or cuda times them, and nothing else")
     if counts_only(args) and (args.thread_counts != [1] or args.against):
         error("instructions are counted on one thread, file by file; leave --threads and --against out")
@@ -123,129 +117,27 @@ def check_device(args: argparse.Namespace) -> None:
         error("these --peers are .tflite files, which nothing runs on a GPU here; measure them with --device cpu")
 
 
-def mode_of(args: argparse.Namespace) -> Mode:
+def mode_of(args: argparse.Namespace) -> modes.Mode:
     """The one thing this call does."""
     if args.setup:
-        return setting_up
+        return modes.setting_up
     if args.compare:
-        return comparing
+        return modes.comparing
     if args.profile:
-        return profiling
+        return modes.profiling
     if args.counters or args.budget or args.write_budget:
-        return counting
+        return modes.counting
     if args.device == "arm64":
-        return emulating
+        return modes.emulating
     if args.device == "browser":
-        return browsing
+        return modes.browsing
     if args.device.startswith(REMOTE):
-        return remote
-    return timing if args.artifact or args.model or args.peers else showing
+        return modes.remote
+    return modes.timing if args.artifact or args.model or args.peers else modes.showing
 
 
 def counts_only(args: argparse.Namespace) -> bool:
     return bool(args.counters or args.budget or args.write_budget or args.device == "arm64")
-
-
-def setting_up(args: argparse.Namespace, console: Console) -> Outcome:
-    if args.device == "browser":
-        from lightseg.benchmarks.browser import runtimes
-
-        folder = runtimes.default_folder()
-        runtimes.set_up(folder, announce)
-        return {"folder": str(folder), "packages": {p.name: p.version for p in runtimes.packages()}}, ()
-    from lightseg.benchmarks.counting.mode import set_up
-
-    return set_up(announce), ()
-
-
-def comparing(args: argparse.Namespace, console: Console) -> Outcome:
-    """Two earlier results: what changed, and what is noise."""
-    from lightseg.benchmarks.results.changes import compare_files
-    from lightseg.benchmarks.results.changes_table import changes_table, lines
-
-    changes = compare_files(*args.compare)
-    console.print(changes_table(changes))
-    for line in lines(changes):
-        console.print(line, highlight=False, markup=False)
-    return changes.to_dict(), ()
-
-
-def profiling(args: argparse.Namespace, console: Console) -> Outcome:
-    from lightseg.benchmarks.profile import profile
-
-    with exported(args) as artifacts:
-        if not args.roofline:
-            return profile(artifacts, models(args), args.input_size, console), ()
-        from lightseg.benchmarks.timing.mode import cores
-
-        return profile(artifacts, models(args), args.input_size, console, cores(args, 1)), ()
-
-
-def counting(args: argparse.Namespace, console: Console) -> Outcome:
-    """Exact counts, held against a budget or written into one."""
-    from lightseg.benchmarks.counting import mode as counting_mode
-
-    with exported(args) as artifacts:
-        files = [*artifacts, *peers(args)]
-        data, breaches = counting_mode.count(
-            files, args.device, args.budget, args.write_budget, console, announce, not args.no_instructions
-        )
-    return data, [f"over budget: {line}" for line in breaches]
-
-
-def emulating(args: argparse.Namespace, console: Console) -> Outcome:
-    from lightseg.benchmarks.counting import mode as counting_mode
-
-    with exported(args) as artifacts:
-        return counting_mode.emulated([*artifacts, *peers(args)], console, announce)
-
-
-def browsing(args: argparse.Namespace, console: Console) -> Outcome:
-    """Rows in a real browser; a file whose answer is wrong there makes the exit status 1."""
-    from lightseg.benchmarks.browser import mode
-
-    place = mode.find_place(args.chromium)
-    args.to = args.to or (mode.TARGETS if args.model else None)
-    with exported(args) as artifacts:
-        return mode.browse(args, place, mode.subjects(artifacts, peers(args)), console, announce)
-
-
-def timing(args: argparse.Namespace, console: Console) -> Outcome:
-    from lightseg.benchmarks.timing import mode as timing_mode
-    from lightseg.benchmarks.timing.proofs import with_proofs
-
-    facts = gpu_environment(args) if args.device == "cuda" else None
-    with exported(args) as artifacts, tempfile.TemporaryDirectory(prefix="lightseg-proofs-") as folder:
-        subjects = timing_mode.subjects(args, models(args), artifacts, peers(args), announce)
-        subjects = with_proofs(subjects, Path(folder), announce)
-        report = timing_mode.measured(args, subjects, announce, facts=facts)
-    timing_mode.show(report, console)
-    return report.to_dict(), [f"{name} failed: {reason}" for name, reason in report.failed.items()]
-
-
-def gpu_environment(args: argparse.Namespace) -> dict[str, Any]:
-    """What this machine is, with its GPU. Errors: `Unsupported` in one line where there is none."""
-    from lightseg.benchmarks.cuda.nvidia import ask, gpu_facts
-    from lightseg.benchmarks.cuda.place import require_cuda, uuid
-    from lightseg.benchmarks.timing.environment import available_cores, environment
-
-    require_cuda()
-    return {**environment(args.cores or available_cores()), **gpu_facts(partial(ask, gpu=uuid()))}
-
-
-def remote(args: argparse.Namespace, console: Console) -> Outcome:
-    """Rows on a device of its own; what went wrong there makes the exit status 1."""
-    from lightseg.benchmarks.remote import mode
-
-    with exported(args) as artifacts:
-        report = mode.measured(args, mode.subjects(args, artifacts, peers(args)), announce)
-    mode.show(report, console)
-    return report.to_dict(), mode.problems(report)
-
-
-def showing(args: argparse.Namespace, console: Console) -> Outcome:
-    """Only earlier results are shown."""
-    return None, ()
 
 
 def earlier_results(args: argparse.Namespace) -> list[Any]:
@@ -261,51 +153,12 @@ def earlier_results(args: argparse.Namespace) -> list[Any]:
     return read_results([Path(name) for name in args.add.split(",")] if args.add else [])
 
 
-def models(args: argparse.Namespace) -> list[str]:
-    return cli.model_names(args.model, "") if args.model else []
-
-
-def peers(args: argparse.Namespace) -> list[Path]:
-    from lightseg.benchmarks.peers import peer_files
-
-    return peer_files(peer_names(args, False), announce)
-
-
-def peer_names(args: argparse.Namespace, architectures: bool) -> list[str]:
-    """The peers that are architectures of a package, or the others, which are files."""
-    from lightseg.benchmarks.architectures import ARCHITECTURES
-
-    return [name for name in (args.peers or "").split(",") if name and (name in ARCHITECTURES) is architectures]
-
-
 def known_peers(args: argparse.Namespace) -> None:
     """Refuse a name nobody knows before anything is exported. Errors: `UnknownName`."""
     from lightseg.benchmarks.peers import check_name
 
     for name in peer_names(args, False):
         check_name(name)
-
-
-@contextmanager
-def exported(args: argparse.Namespace) -> Iterator[list[Path]]:
-    """The artifacts given and those ``--to`` makes; without ``--out`` the latter go when the block ends."""
-    with tempfile.TemporaryDirectory(prefix="lightseg-bench-") as temporary:
-        paths = list(args.artifact)
-        if args.to:
-            from lightseg.benchmarks.selection import export_all
-            from lightseg.benchmarks.timing.ways import CUDA_FILES, ways
-            from lightseg.export.pipeline import Request
-
-            out = args.out or Path(temporary)
-            several = any(batch > 1 for batch in args.batch)
-            requests = [Request(p, args.input_size, dynamic=several) for p in ways(args).written]
-            among = [suffix[1:] for suffix in CUDA_FILES] if args.device == "cuda" else None
-            paths += export_all(models(args), args.weights, args.to, requests, out, announce, among)
-        yield paths
-
-
-def announce(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
