@@ -23,6 +23,7 @@ EXAMPLES = """\
   lightseg-train --recipe sinet_portrait --data demo --out runs/first epochs=3 batch=8
   lightseg-train --recipe sinet_portrait --data demo --out runs/first --resume epochs=3 batch=8
   lightseg-train --recipe sinet_portrait --data DIR --evaluate runs/first/sinet.safetensors,clova --out runs/scores
+  lightseg-train --recipe sinet_portrait --data DIR --average lightseg,runs/second/sinet.safetensors --out runs/mean
   lightseg-train --recipe c3net_cityscapes --data CITYSCAPES/leftImg8bit/test --submission DIR --evaluate clova
   torchrun --nproc-per-node 2 -m lightseg.train.cli --recipe sinet_cityscapes --data CITYSCAPES --out runs/city"""
 
@@ -50,6 +51,11 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="time a few steps of --recipe, or of every recipe; say how long the whole schedules would take. "
         "Recipes whose data are not there are timed on generated ones",
+    )
+    what.add_argument(
+        "--average",
+        metavar="WEIGHTS,WEIGHTS",
+        help="write the mean of weights files or tags into --out, scored beside them on the images a run chooses with",
     )
     it.add_argument(
         "--count", type=positive, metavar="N", help="training pairs to generate (default 64), or to --estimate with"
@@ -88,6 +94,8 @@ def train(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.threads)
     if args.check_data:
         return check_data(args, recipe, data)
+    if args.average:
+        return average(args, recipe, data)
     if args.submission:
         return submission(args, recipe, data)
     if args.evaluate:
@@ -99,8 +107,6 @@ def fit(args: argparse.Namespace, recipe: Recipe, data: Path) -> int:
     from lightseg.train import logs
     from lightseg.train import run as runs
     from lightseg.train.world import processes
-    from lightseg.weights import load_path
-    from lightseg.zoo import find_spec
 
     out = _required(args, "out")
     with processes() as world:
@@ -112,12 +118,33 @@ def fit(args: argparse.Namespace, recipe: Recipe, data: Path) -> int:
         with progress.bar:
             log = logs.Several(progress, logs.Files(out))
             path = runs.fit(runs.Job(recipe, data, out, log, world, args.resume))
+    return told(args, recipe, path, {})
+
+
+def average(args: argparse.Namespace, recipe: Recipe, data: Path) -> int:
+    from lightseg.train.average import average
+    from lightseg.train.run import Job
+
+    names = [name for name in args.average.split(",") if name]
+    found = average(Job(recipe, data, _required(args, "out")), names)
+    say(args, f"score of the {found.images} images a run chooses with:")
+    say(args, "\n".join(f"  {name} {score:.2f}" for name, score in found.scores.items()))
+    say(args, f"  their mean {found.score:.2f}, {found.gain} per image from the best of them")
+    scores = {"images": found.images, "parts": found.scores, "mean": found.score, "gain": vars(found.gain)}
+    return told(args, recipe, found.path, {"choosing": scores})
+
+
+def told(args: argparse.Namespace, recipe: Recipe, path: Path, more: dict[str, Any]) -> int:
+    """Say what a finished weights file is worth, and how to go on with it."""
+    from lightseg.weights import load_path
+    from lightseg.zoo import find_spec
+
     record, _ = load_path(find_spec(recipe.model), path)
     for figure in record.figures.values():
         print(f"{figure.value:.2f} {figure.unit} ({figure.source})", file=sys.stderr)
     print(f"{path}: use it with --model {recipe.model} --weights {path}", file=sys.stderr)
     figures = {name: vars(figure) for name, figure in record.figures.items()}
-    emit_json(args.json, {"weights": str(path), "model": recipe.model, "figures": figures})
+    emit_json(args.json, {"weights": str(path), "model": recipe.model, "figures": figures} | more)
     return 0
 
 

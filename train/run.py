@@ -108,7 +108,8 @@ def _fit(job: Job) -> Path:
     trained = stage(job, recipe, net, samples, task, weight)
     bare = cast(nn.Module, trained.net) if isinstance(trained, WithAuxiliary) else trained
     if job.world.first:
-        hand_over(job, model.spec, bare, preprocess)
+        origin = f"lightseg-train, recipe in recipe.yaml, from {recipe.init}, on {recipe.train_folder}"
+        hand_over(job, model.spec, bare, preprocess, origin)
     job.world.wait()
     return job.out / f"{recipe.model}.safetensors"
 
@@ -192,8 +193,8 @@ def validation(task: Task, job: Job, recipe: Recipe) -> Callable[[nn.Module, int
     return validate
 
 
-def hand_over(job: Job, spec: ModelSpec, net: nn.Module, preprocess: Preprocess) -> None:
-    """Score the final network on the validation pairs and write the weights file with that figure."""
+def hand_over(job: Job, spec: ModelSpec, net: nn.Module, preprocess: Preprocess, origin: str) -> None:
+    """Score the final network on the validation pairs and write the weights file with that figure and ``origin``."""
     recipe, val = job.recipe, job.val()
     net = net.cpu()
     tidy(net)
@@ -205,7 +206,7 @@ def hand_over(job: Job, spec: ModelSpec, net: nn.Module, preprocess: Preprocess)
         file=f"{recipe.model}.safetensors",
         sha256="",
         licence="that of the training data and of the weights it started from",
-        origin=f"lightseg-train, recipe in recipe.yaml, from {recipe.init}, on {recipe.train_folder}",
+        origin=origin,
         preprocess=preprocess,
         figures={name: Figure(result.score, "%", source)},
     )
