@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from lightseg.train import gpu, losses
-from lightseg.train.datasets import Order, Samples
+from lightseg.train.datasets import Key, Order, Samples
 from lightseg.train.heads import Coarse, WithAuxiliary
 from lightseg.train.loop import Clock, batches, fresh, prepared, step
 from lightseg.train.recipe import Recipe
@@ -147,16 +147,22 @@ def rehearse(
     """Real steps of the loop, at a learning rate of 0, for ``seconds``; the first is not counted: it compiles."""
     state = fresh(net.train(), recipe, world)
     called = prepared(net, recipe, world)
-    order = Order(len(samples), recipe.batch, recipe.seed)
     read = timer(recipe, world)
     clock, end = Clock(read), float("inf")
-    while clock.steps < 1 or time.perf_counter() < end:
-        for x, y in batches(samples, order, recipe, world):
-            clock.mark("data")
-            step(x, y, called, loss, state, recipe, 0.0, world, clock)
-            if end == float("inf"):
-                clock, end = Clock(read), time.perf_counter() + seconds
-            elif clock.steps and time.perf_counter() >= end:
-                break
-        order.epoch += 1
+    for x, y in batches(samples, Endless(len(samples), recipe.batch, recipe.seed), recipe, world):
+        clock.mark("data")
+        step(x, y, called, loss, state, recipe, 0.0, world, clock)
+        if end == float("inf"):
+            clock, end = Clock(read), time.perf_counter() + seconds
+        elif time.perf_counter() >= end:
+            break
     return clock
+
+
+class Endless(Order):
+    """Epoch after epoch in one go: a few images stand for many, and loader workers are started but once."""
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        while True:
+            yield from super().__iter__()
+            self.epoch += 1

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from lightseg.errors import UnknownName
 from lightseg.train import gpu
 from lightseg.train import recipe as recipes
 from lightseg.train.cli import main
-from lightseg.train.datasets import read
-from lightseg.train.estimate import Part, estimate
+from lightseg.train.datasets import Order, Samples, read
+from lightseg.train.estimate import Endless, Part, estimate
 from lightseg.train.estimate_table import tables
 from lightseg.train.heads import Coarse
 from lightseg.train.layouts import find_pairs
+from lightseg.train.loop import batches
 from lightseg.train.recipe import Recipe
 from lightseg.train.run import Job
 from lightseg.train.standins import STANDINS, real_or_standin
+from lightseg.train.world import World
 from lightseg.zoo import MODELS, create_model
 
 SMALL = ["init=random", "revive=false", "compile=false", "height=64", "width=64", "batch=4"]
@@ -40,6 +44,23 @@ def test_every_stage_and_size_is_timed(demo: Path, tmp_path: Path, tiny: Callabl
         assert sum(part.shares.values()) == pytest.approx(1)
         assert part.hours == pytest.approx(part.images / part.images_per_second / 3600)
     assert not list(tmp_path.iterdir())
+
+
+def test_loader_workers_are_started_once(
+    demo: Path, tmp_path: Path, tiny: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A timed step is one of the run's, not one behind a start of processes: the images at hand come round again."""
+    orders: list[Order] = []
+
+    def noted(samples: Samples, order: Order, recipe: Recipe, world: World) -> Iterator[tuple[Tensor, Tensor]]:
+        orders.append(order)
+        return batches(samples, order, recipe, world)
+
+    monkeypatch.setattr("lightseg.train.estimate.batches", noted)
+    (part,) = estimate(Job(tiny(batch=16), demo, tmp_path), seconds=1.0)
+    assert part.steps > 1 and len(orders) == 1
+    turns = [{turn for turn, _ in keys} for keys in islice(Endless(8, 4, 0), 5)]
+    assert turns == [{0}, {0}, {1}, {1}, {2}]
 
 
 def test_incomplete_batches_are_left_out_as_in_training(
