@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lightseg.errors import BadInput
+from lightseg.train import checkpoint
 from lightseg.train.evaluate import Result, Task, compare, evaluate, of_network
 from lightseg.train.metrics import Interval
 from lightseg.train.run import Job, hand_over
@@ -38,14 +39,14 @@ class Averaged:
 def average(job: Job, names: Sequence[str]) -> Averaged:
     """Write the mean of the weights ``names`` (tags or files of the recipe's model) into ``job.out``.
 
-    Errors: `BadInput` for fewer than two, for weights that are fed differently, and where ``job.out`` holds weights
-    already; `WeightsError`; `OutputError`.
+    Errors: `BadInput` for fewer than two, for weights that are fed differently, and where ``job.out`` holds weights or
+    a run already; `WeightsError`; `OutputError`.
     """
     recipe, path = job.recipe, job.out / f"{job.recipe.model}.safetensors"
     if len(set(names)) < 2:
         raise BadInput(f"--average takes two or more weights, not {', '.join(names)}; name them with a comma between")
-    if path.exists():
-        raise BadInput(f"{path} is there already; give another --out DIR")
+    if path.exists() or checkpoint.started(job.out):
+        raise BadInput(f"{job.out} already holds weights or a run; give another --out DIR")
     models = [create_model(recipe.model, weights=name) for name in names]
     first = models[0]
     first.spec.check_size(*job.size, how="height={} width={}")

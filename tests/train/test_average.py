@@ -84,8 +84,9 @@ def test_what_has_no_mean_is_refused(names: list[str], message: str, demo: Path,
     assert not list(tmp_path.iterdir())
 
 
-def test_weights_that_are_there_stay(demo: Path, tmp_path: Path, tiny: Make, other: Path) -> None:
-    (tmp_path / "sinet.safetensors").write_text("mine")
-    with pytest.raises(BadInput, match="is there already; give another --out DIR"):
+@pytest.mark.parametrize("file", ["sinet.safetensors", "checkpoint.pt"])
+def test_what_is_there_stays(file: str, demo: Path, tmp_path: Path, tiny: Make, other: Path) -> None:
+    (tmp_path / file).write_text("mine")
+    with pytest.raises(BadInput, match="already holds weights or a run; give another --out DIR"):
         averages.average(Job(tiny(), demo, tmp_path), ["lightseg", str(other)])
-    assert (tmp_path / "sinet.safetensors").read_text() == "mine"
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(file, "mine")]

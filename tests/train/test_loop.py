@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,11 +16,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightseg.errors import BadInput, OutputError, Unsupported, WeightsError
-from lightseg.models.sinet import LEVEL3, SqueezeModule
+from lightseg.errors import BadInput, OutputError, WeightsError
 from lightseg.train import checkpoint, losses
 from lightseg.train.logs import Files, Silent
-from lightseg.train.loop import Diverged, Stopped, compiled
+from lightseg.train.loop import Diverged, Stopped
 from lightseg.train.recipe import Recipe
 from lightseg.train.run import Job, fit
 from lightseg.zoo import create_model
@@ -208,35 +206,6 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(BadInput, match=r"checkpoint.pt is damaged"):
         checkpoint.read(tmp_path / "checkpoint.pt")
-
-
-def test_what_cannot_be_compiled_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    from torch._dynamo.exc import TorchDynamoException
-
-    def compiler(net: nn.Module, **options: object) -> Callable[[Tensor], Tensor]:
-        def call(x: Tensor) -> Tensor:
-            raise TorchDynamoException("no compiler here\n\nset this and that")
-
-        return call
-
-    monkeypatch.setattr(torch, "compile", compiler)
-    with pytest.raises(Unsupported, match=r"^PyTorch cannot compile .*\(no compiler here\); pass compile=false$"):
-        compiled(nn.Identity())(torch.zeros(1))
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_compiled_network_takes_every_size_of_a_recipe() -> None:
-    """Left to itself PyTorch 2.13.0 makes one graph for all sizes of this module, and fails over it."""
-    if shutil.which("g++") is None:
-        pytest.skip("PyTorch's compiler writes C++ for processors: no g++ here")
-    module = SqueezeModule(16, 48, LEVEL3[3], residual=False, cross=False).eval()
-    called = compiled(module)
-    for side in (16, 32):
-        x = torch.randn(2, 16, side, side, generator=torch.manual_seed(0))
-        for layout in (x, x.contiguous(memory_format=torch.channels_last)):
-            torch.testing.assert_close(called(layout), module(layout))
-            called(layout).sum().backward()
 
 
 @pytest.mark.slow
