@@ -44,7 +44,9 @@ def average(job: Job, names: Sequence[str]) -> Averaged:
     """
     recipe, path = job.recipe, job.out / f"{job.recipe.model}.safetensors"
     if len(set(names)) < 2:
-        raise BadInput(f"--average takes two or more weights, not {', '.join(names)}; name them with a comma between")
+        raise BadInput(
+            f"--average takes two or more weights, not {', '.join(names) or 'none'}; name them with a comma between"
+        )
     if path.exists() or checkpoint.started(job.out):
         raise BadInput(f"{job.out} already holds weights or a run; give another --out DIR")
     models = [create_model(recipe.model, weights=name) for name in names]
@@ -53,7 +55,8 @@ def average(job: Job, names: Sequence[str]) -> Averaged:
     for name, model in zip(names, models):
         if model.weights.preprocess != first.weights.preprocess:
             raise BadInput(
-                f"{name} is fed otherwise than {names[0]} (mean, std or order of its input); their mean is no network"
+                f"{name} is fed otherwise than {names[0]} (mean, std or order of its input); "
+                "name weights that were trained from the same ones"
             )
     task = Task(job.pairs()[1], recipe.layout, job.size, first.weights.preprocess, first.spec.labels)
     found = {name: _scored(model, task) for name, model in zip(names, models)}

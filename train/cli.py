@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     it.add_argument(
         "--seconds", type=positive, default=30, metavar="N", help="of --estimate's timed steps per recipe (default 30)"
     )
-    it.add_argument(
+    what.add_argument(
         "--evaluate",
         metavar="WEIGHTS[,WEIGHTS]",
         help="score weights files or tags; two are compared, pair by pair (exported files: lightseg-evaluate)",

@@ -73,6 +73,7 @@ def _recipe(asked: list[str]) -> Recipe:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
+        ([], "takes two or more weights, not none"),
         (["lightseg"], "takes two or more weights, not lightseg"),
         (["lightseg", "lightseg"], "takes two or more"),
         (["lightseg", "random"], "random is fed otherwise than lightseg"),
